@@ -1,0 +1,70 @@
+# Sets up everything in .venv, from nothing but make and Python 3.11 or newer; touches no other
+# environment. Choose the Python with `make PYTHON=/path/to/python3 …`.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := .venv/bin
+NOTEBOOK := notebooks/quickstart.ipynb
+
+# Whatever environment is active outside has no say in here.
+unexport CONDA_PREFIX CONDA_DEFAULT_ENV VIRTUAL_ENV
+unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH PYTHONSTARTUP
+unexport PIP_PREFIX PIP_TARGET PIP_USER
+unexport UV_PROJECT_ENVIRONMENT UV_PYTHON UV_SYSTEM_PYTHON UV_TARGET UV_PREFIX
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+# The first that starts, is new enough and can make virtual environments: a pyenv shim may not
+# start, and Debian ships venv in a package of its own.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys.executable)' \
+		2>/dev/null && break; done)
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/.installed ## run the quickstart notebook in its own environment, show what came out
+	@mkdir -p build
+	$(BIN)/jupyter scriptenv execute $(NOTEBOOK) -o build/quickstart.ipynb
+	@$(BIN)/jupyter nbconvert --log-level=ERROR --to markdown --stdout build/quickstart.ipynb
+	@echo "--- Its environment's Python:"
+	@$(BIN)/jupyter scriptenv find $(NOTEBOOK)
+	@echo "--- Its kernelspec:"
+	@$(BIN)/jupyter kernelspec list 2>/dev/null | grep -F "$$( \
+		$(BIN)/jupyter scriptenv status $(NOTEBOOK) --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["kernelspec"])')"
+	@echo "--- Its state:"
+	@$(BIN)/jupyter scriptenv status $(NOTEBOOK)
+
+.PHONY: lab
+lab: .venv/.installed ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+.PHONY: test
+test: lint ## lint, and run all tests
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: .venv/.installed ## style, formatting, types and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: .venv/.installed ## time starts of kernels against a plain ipykernel
+	$(BIN)/python benchmarks/start.py
+
+.PHONY: clean
+clean: ## remove what the other targets have made in this folder
+	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find ipy_scriptenv tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The kernelspec is copied into .venv at installation, the package is not.
+.venv/.installed: pyproject.toml $(wildcard kernelspecs/scriptenv/*)
+	@test -n "$(PYTHON)" || { \
+		echo "No Python 3.11 or newer with venv was found: install one, or name it with make PYTHON=…" >&2; exit 1; }
+	$(BIN)/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --reinstall-package ipy-scriptenv --editable . --group dev
+	@touch $@

@@ -1,0 +1,38 @@
+"""The verbs: get or init, sync, find, status, list. They return results and never print."""
+
+from __future__ import annotations
+
+from ipy_scriptenv.environments.looking import (
+    Found,
+    Listed,
+    Status,
+    find,
+    list_environments,
+    status,
+)
+from ipy_scriptenv.environments.sources import can_be_source, check, locate, name_of
+from ipy_scriptenv.environments.standing import Context
+from ipy_scriptenv.environments.starting import EPHEMERAL, Start, discard, start
+from ipy_scriptenv.environments.syncing import Action, Asker, Synced, sync
+
+__all__ = [
+    "EPHEMERAL",
+    "Action",
+    "Asker",
+    "Context",
+    "Found",
+    "Listed",
+    "Start",
+    "Status",
+    "Synced",
+    "can_be_source",
+    "check",
+    "discard",
+    "find",
+    "list_environments",
+    "locate",
+    "name_of",
+    "start",
+    "status",
+    "sync",
+]

@@ -1,0 +1,255 @@
+"""Make environments: which block and Python are wanted, and a new one beside the old."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from ipy_scriptenv import __version__, interpreters, plan
+from ipy_scriptenv.environments.sources import read_source
+from ipy_scriptenv.environments.standing import Context, Standing, deciding, now
+from ipy_scriptenv.errors import EnvironmentInUse, NoPython, NotFound, Problem, ScriptEnvError
+from ipy_scriptenv.kernels.layer import find_layer, site_packages, supports_curve
+from ipy_scriptenv.kernels.side import ensure_kernel_side, launcher
+from ipy_scriptenv.kernels.specs import register
+from ipy_scriptenv.locks import Held, RunningKernel
+from ipy_scriptenv.metadata import EMPTY, Declaration, read_declaration
+from ipy_scriptenv.plan import Selected
+from ipy_scriptenv.record import OWN, FileStat, Host, Python, Record, Source, SourceKind
+from ipy_scriptenv.store import LAUNCHER, explained, remove_tree, stat_of, write_atomically
+from ipy_scriptenv.uv import find_uv
+
+__all__ = [
+    "Wanted",
+    "building",
+    "first_record",
+    "furnish",
+    "in_use",
+    "kernel_can_encrypt",
+    "publish",
+    "this_host",
+    "wanted_at_start",
+    "wanted_python",
+    "wanted_text",
+    "with_host",
+]
+
+_HOSTS_KEPT = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the environment should be for.
+
+    :param block: TOML of the block, ``None`` without one
+    :param declaration: what it says; ``None`` where it cannot be read
+    :param stat: of the file it came from or was compared with, to be recorded
+    :param error: why it cannot be read
+    """
+
+    block: str | None
+    declaration: Declaration | None
+    stat: FileStat | None
+    error: ScriptEnvError | None = None
+
+    @property
+    def requires_nothing(self) -> bool:
+        """Whether an empty environment is all that is wanted."""
+        return self.declaration is not None and not self.declaration.dependencies
+
+
+def wanted_text(block: str | None, stat: FileStat | None) -> Wanted:
+    """Read the text of a block that is given, such as a running cell's.
+
+    :raises ScriptEnvError: if it cannot be read
+    """
+    declaration = EMPTY if block is None else read_declaration(block)
+    return Wanted(block=block, declaration=declaration, stat=stat)
+
+
+def wanted_at_start(source: Source, record: Record | None) -> Wanted:
+    """Choose and read the text that decides at a start; nothing is raised for one that is bad."""
+    found_stat = stat_of(Path(source.path)) if source.path is not None else None
+    selection = plan.select_block(
+        recorded_stat=record.source_stat if record else None,
+        found_stat=found_stat,
+        block=record.block if record else None,
+        pending=record.pending if record else None,
+        has_record=record is not None,
+    )
+    cell, line, stat, block = None, 0, found_stat, selection.block
+    try:
+        if selection.source is Selected.FILE:
+            reading = read_source(source)
+            if reading is not None:
+                document, stat = reading.document, reading.stat
+                if document.block is not None:
+                    block, cell, line = document.block.toml, document.cell, document.block.line
+        elif record is not None:
+            stat = record.source_stat
+        declaration = EMPTY if block is None else read_declaration(block, cell=cell, line=line)
+    except ScriptEnvError as error:
+        return Wanted(block=block, declaration=None, stat=None, error=error)
+    return Wanted(block=block, declaration=declaration, stat=stat)
+
+
+def wanted_python(
+    context: Context,
+    standing: Standing,
+    wanted: Wanted,
+    *,
+    request: str | None = None,
+    configured: bool = False,
+) -> Python:
+    """Choose the interpreter (``docs/contract.md``, *Which Python?*); nothing is downloaded.
+
+    :param request: the ``--python`` of this call
+    :param configured: whether the user's uv configuration counts; not before a cell runs
+    :raises NoPython: if none on this machine satisfies
+    """
+    requires = wanted.declaration.requires_python if wanted.declaration else None
+    record = standing.record
+    uv = context.uv()
+    if request is not None:
+        if record is not None and record.python.request == request and _is_usable(record, requires):
+            return record.python
+        return interpreters.choose(
+            uv, request=request, requires_python=requires, configured=configured
+        )
+    if record is not None:
+        if _is_usable(record, requires):
+            return record.python
+        if record.python.request is not None:
+            with contextlib.suppress(NoPython):
+                return interpreters.choose(
+                    uv,
+                    request=record.python.request,
+                    requires_python=requires,
+                    configured=configured,
+                )
+    return interpreters.choose(uv, request=None, requires_python=requires, configured=configured)
+
+
+def _is_usable(record: Record, requires: object) -> bool:
+    return interpreters.satisfies(record.python.version, requires) and os.access(  # type: ignore[arg-type]
+        record.python.base, os.X_OK
+    )
+
+
+@contextlib.contextmanager
+def building(context: Context, standing: Standing, python: Python, held: Held) -> Iterator[Path]:
+    """Make an empty virtual environment beside the old one; what is not placed is removed."""
+    store = context.store
+    path = store.new_build(standing.name)
+    try:
+        with explained(path):
+            context.uv(held).create(path, python=Path(python.base))
+            path.chmod(0o700)
+        yield path
+    finally:
+        if path.exists():
+            remove_tree(path)
+
+
+def first_record(
+    context: Context, source: Source, python: Python, wanted: Wanted, *, kernel: str
+) -> Record:
+    """Describe an environment in which nothing is installed yet."""
+    record = Record(
+        source=source,
+        python=python,
+        block=wanted.block,
+        source_stat=wanted.stat,
+        kernel=kernel,
+        kernel_side=ensure_kernel_side(context.store),
+        hosts=(this_host(),),
+        uv=uv_version(),
+        created=now(),
+        last_used=now(),
+    )
+    if not wanted.requires_nothing:
+        return record
+    decides = deciding(source, wanted.block, python_request=python.request)
+    return replace(
+        record,
+        fingerprint=decides.fingerprint,
+        lock_sha256=decides.lock_sha256,
+        watch=decides.watch,
+        settings=decides.settings,
+    )
+
+
+def furnish(context: Context, path: Path, record: Record) -> None:
+    """Write launcher and record into an environment."""
+    with explained(path):
+        text = launcher()
+        place = path / LAUNCHER
+        if not place.exists() or place.read_bytes() != text:
+            write_atomically(place, text)
+    context.store.write_record(path, record)
+
+
+def publish(context: Context, standing: Standing, record: Record) -> bool:
+    """Write the kernelspec of an environment, and say whether its kernel can encrypt.
+
+    A Jupyter folder that cannot be written costs the entry in the picker, not the kernel.
+    """
+    curve = kernel_can_encrypt(context, standing.path, record)
+    if record.source.kind in (SourceKind.FILE, SourceKind.URL):
+        try:
+            register(standing.name, record.source, standing.path, curve=curve)
+        except ScriptEnvError as error:
+            context.on_event({"event": "warning", "text": str(error)})
+    return curve
+
+
+def kernel_can_encrypt(context: Context, path: Path, record: Record) -> bool:
+    """Say whether the kernel of an environment can encrypt its connections."""
+    if record.kernel == OWN:
+        return supports_curve(site_packages(path, record.python))
+    layer = find_layer(context.store, record.kernel)
+    return layer is not None and layer.curve
+
+
+def this_host() -> Host:
+    """Describe the Python that runs this code."""
+    return Host(python=sys.executable, version=__version__, uv=str(find_uv()))
+
+
+def with_host(hosts: tuple[Host, ...]) -> tuple[Host, ...]:
+    """Put this host first in a record's list."""
+    here = this_host()
+    others = [host for host in hosts if host.python != here.python]
+    return (here, *others[: _HOSTS_KEPT - 1])
+
+
+@cache
+def uv_version() -> str:
+    """Give the version of the uv in use."""
+    from importlib.metadata import version
+
+    return version("uv")
+
+
+def in_use(name: str, others: list[RunningKernel]) -> EnvironmentInUse:
+    """Say that other kernels stand in the way of a rebuild."""
+    processes = ", ".join(str(kernel.pid) for kernel in others)
+    msg = f"The environment `{name}` must be rebuilt, and kernels run in it (process {processes})."
+    return EnvironmentInUse(
+        msg, problems=tuple(Problem(message=f"process {kernel.pid}") for kernel in others)
+    )
+
+
+def require_file(source: Source) -> None:
+    """Check that a file source is still there.
+
+    :raises NotFound: if it is gone
+    """
+    if source.path is not None and stat_of(Path(source.path)) is None:
+        msg = f"`{source.path}` does not exist."
+        raise NotFound(msg)

@@ -1,0 +1,138 @@
+"""Find and read sources: from what a person or a client names to a :class:`Source` and its block."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipy_scriptenv.errors import Duplicate, NotASource, NotFound, Unclosed, WrongCall
+from ipy_scriptenv.identity import (
+    EnvironmentName,
+    file_environment_name,
+    text_environment_name,
+    url_environment_name,
+)
+from ipy_scriptenv.metadata import Document, read_document
+from ipy_scriptenv.record import FileStat, Source, SourceKind
+from ipy_scriptenv.store import explained, stat_of
+
+__all__ = ["Reading", "can_be_source", "check", "locate", "lock_of", "name_of", "read_source"]
+
+_URL_SCHEMES = ("https://", "http://")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A source's document, with the file's stat from before it was read."""
+
+    document: Document
+    stat: FileStat
+
+
+def locate(text: str | os.PathLike[str]) -> Source:
+    """Find the source that a person names: a path or a URL.
+
+    Symbolic links, ``..``, relative paths and, on a file system that is blind to case, other
+    spellings lead to the same source.
+
+    :raises NotFound: if there is no such file
+    :raises NotASource: if it is a folder or a device
+    """
+    given = os.fspath(text)
+    if given.startswith(_URL_SCHEMES):
+        return Source(kind=SourceKind.URL, url=given)
+    if not given or "\0" in given:
+        msg = "The source's path is empty or holds a NUL."
+        raise WrongCall(msg)
+    path = Path(given)
+    with explained(path):
+        try:
+            resolved = path.resolve(strict=True)
+        except FileNotFoundError as error:
+            msg = f"`{path}` does not exist."
+            raise NotFound(msg) from error
+        except (RuntimeError, OSError) as error:
+            if isinstance(error, (PermissionError,)):
+                raise
+            msg = f"`{path}` cannot be found: {error}."
+            raise NotFound(msg) from error
+        if not resolved.is_file():
+            msg = f"`{path}` is no file."
+            raise NotASource(msg)
+        return Source(kind=SourceKind.FILE, path=str(_true_case(resolved)))
+
+
+def can_be_source(path: str) -> bool:
+    """Say whether a path that a client passed names an existing file that can be a source."""
+    try:
+        return os.path.isabs(path) and os.path.isfile(path)
+    except ValueError:
+        return False
+
+
+def name_of(source: Source, *, block: str | None = None) -> EnvironmentName:
+    """Name the environment of a source; a text is named by its block."""
+    if source.path is not None:
+        return file_environment_name(Path(source.path))
+    if source.url is not None:
+        return url_environment_name(source.url)
+    return text_environment_name(block or "")
+
+
+def read_source(source: Source) -> Reading | None:
+    """Read a file's document; ``None`` for a source without a file, or whose file is gone.
+
+    :raises ScriptEnvError: if it cannot be read as a source
+    """
+    if source.path is None:
+        return None
+    path = Path(source.path)
+    stat = stat_of(path)
+    if stat is None:
+        return None
+    with explained(path):
+        data = path.read_bytes()
+    return Reading(document=read_document(data, name=path.name), stat=stat)
+
+
+def lock_of(source: Source) -> Path | None:
+    """Where the lock of a source is or would be: beside it, with ``.lock`` added."""
+    return None if source.path is None else Path(source.path + ".lock")
+
+
+def _true_case(path: Path) -> Path:
+    """Spell a path as the disk does, where the file system takes other spellings for it too."""
+    swapped = Path(str(path).swapcase())
+    try:
+        if swapped == path or not swapped.samefile(path):
+            return path
+    except OSError:
+        return path
+    true = Path(path.anchor)
+    for part in path.parts[1:]:
+        true /= _spelling(true, part)
+    return true
+
+
+def _spelling(folder: Path, part: str) -> str:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return part
+    if part in names:
+        return part
+    return next((name for name in names if name.casefold() == part.casefold()), part)
+
+
+def check(source: Source) -> None:
+    """Check that a file can be read as a source; its block is not judged.
+
+    :raises ScriptEnvError: if it cannot
+    """
+    path = Path(source.path or "")
+    with explained(path):
+        data = path.read_bytes()
+    with contextlib.suppress(Unclosed, Duplicate):
+        read_document(data, name=path.name)

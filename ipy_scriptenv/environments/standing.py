@@ -1,0 +1,219 @@
+"""What stands at an environment's path, and whether it can be trusted."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from ipy_scriptenv import plan, settings
+from ipy_scriptenv.environments.sources import lock_of
+from ipy_scriptenv.errors import Foreign, ScriptEnvError
+from ipy_scriptenv.identity import EnvironmentName
+from ipy_scriptenv.kernels.layer import site_packages
+from ipy_scriptenv.locks import Held
+from ipy_scriptenv.metadata import local_paths
+from ipy_scriptenv.processes import Cancel
+from ipy_scriptenv.record import FileStat, Package, Python, Record, Source
+from ipy_scriptenv.store import CHANGING, Store, environment_python, stat_of
+from ipy_scriptenv.uv import Event, Uv, find_uv, is_environment
+
+__all__ = [
+    "Condition",
+    "Context",
+    "Deciding",
+    "Standing",
+    "deciding",
+    "inspect",
+    "installed_packages",
+    "now",
+]
+
+
+def _no_event(_event: Event) -> None:
+    """Take no notice of an event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What every verb works with.
+
+    :param on_event: gets each step of a longer work
+    :param cancel: ends it
+    """
+
+    store: Store = field(default_factory=lambda: Store(settings.home()))
+    on_event: Callable[[Event], None] = _no_event
+    cancel: Cancel | None = None
+
+    def uv(self, held: Held | None = None) -> Uv:
+        """Give uv; it inherits the lock *held* and tells this context's listener."""
+        return Uv(
+            binary=find_uv(),
+            work=self.store.work,
+            held=held,
+            cancel=self.cancel,
+            on_event=self.on_event,
+        )
+
+
+class Condition(enum.Enum):
+    """What stands at a path of ours."""
+
+    MISSING = "missing"
+    SOUND = "sound"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """An environment's place and what is there.
+
+    :param broken: why it must be rebuilt; ``None`` unless the condition says so
+    """
+
+    name: EnvironmentName
+    path: Path
+    condition: Condition
+    record: Record | None = None
+    broken: str | None = None
+
+
+def inspect(store: Store, name: EnvironmentName, source: Source) -> Standing:
+    """Look at an environment; nothing is run and nothing changed.
+
+    :raises Foreign: if what stands there is not ours, or is for another source
+    :raises NewerSchema: if a newer version made it
+    """
+    path = store.environment(name)
+    if not os.path.lexists(path):
+        return Standing(name=name, path=path, condition=Condition.MISSING)
+    if not store.is_ours(path):
+        msg = f"Something that is not ours stands at `{path}`."
+        raise Foreign(msg)
+    record = store.read_record(path)
+    if record is not None and (record.source.path, record.source.url) != (source.path, source.url):
+        msg = f"The environment `{path}` is for `{record.source}`, not for `{source}`."
+        raise Foreign(msg, hint="Delete it if it is not needed any more.")
+    broken = _damage(path, record)
+    condition = Condition.SOUND if broken is None else Condition.BROKEN
+    return Standing(name=name, path=path, condition=condition, record=record, broken=broken)
+
+
+def _damage(path: Path, record: Record | None) -> str | None:
+    if record is None:
+        return "Its record is missing or cannot be read."
+    if (path / CHANGING).exists():
+        return "A change of it was interrupted."
+    if not is_environment(path):
+        return "Its interpreter or `pyvenv.cfg` is missing."
+    if not os.access(environment_python(path), os.X_OK):
+        return f"The interpreter `{record.python.base}` is gone."
+    if record.packages and not installed_packages(path, record.python):
+        return "Its packages are gone."
+    return None
+
+
+def installed_packages(environment: Path, python: Python) -> tuple[Package, ...]:
+    """List the distributions of an environment, by the names of their metadata folders."""
+    try:
+        names = os.listdir(site_packages(environment, python))
+    except OSError:
+        return ()
+    found = []
+    for name in names:
+        if name.endswith(".dist-info"):
+            project, _, version = name.removesuffix(".dist-info").partition("-")
+            found.append(Package(name=canonicalize_name(project), version=version))
+    return tuple(sorted(found, key=lambda package: package.name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deciding:
+    """What decides beside the block, as it is now.
+
+    :param fingerprint: of the block together with all of it
+    :param watch: stat of each file of it, there or not
+    :param lock: content of the lock beside the source
+    """
+
+    fingerprint: str
+    lock_sha256: str | None
+    settings: str
+    watch: dict[str, FileStat | None]
+    lock: bytes | None
+
+
+_BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
+
+
+def deciding(source: Source, block: str | None, *, python_request: str | None) -> Deciding:
+    """Read what decides what the environment of *source* should hold, if its block is *block*."""
+    watch: dict[str, FileStat | None] = {}
+    config: dict[str, str] = {}
+    for path in settings.config_files():
+        watch[str(path)] = stat_of(path)
+        data = _read(path)
+        if data is not None:
+            config[str(path)] = hashlib.sha256(data).hexdigest()
+    lock = None
+    lock_path = lock_of(source)
+    if lock_path is not None:
+        watch[str(lock_path)] = stat_of(lock_path)
+        lock = _read(lock_path)
+    local: dict[str, FileStat | None] = {}
+    for path in _local_build_files(source, block):
+        local[str(path)] = watch[str(path)] = stat_of(path)
+    lock_sha256 = None if lock is None else hashlib.sha256(lock).hexdigest()
+    digest = settings.resolver_settings()
+    return Deciding(
+        fingerprint=plan.fingerprint(
+            block=block,
+            lock_sha256=lock_sha256,
+            python_request=python_request,
+            settings=digest,
+            config=config,
+            local=local,
+        ),
+        lock_sha256=lock_sha256,
+        settings=digest,
+        watch=watch,
+        lock=lock,
+    )
+
+
+def now() -> str:
+    """Give the time as the record keeps it: ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _local_build_files(source: Source, block: str | None) -> Iterable[Path]:
+    if block is None or source.path is None:
+        return ()
+    try:
+        places = local_paths(block, folder=Path(source.path).parent)
+    except ScriptEnvError:
+        return ()
+    found: list[Path] = []
+    for place in places:
+        path = Path(place)
+        # A wheel or an archive counts itself; a folder, by its build files.
+        found += (
+            [path]
+            if path.suffix in {".whl", ".gz", ".zip"}
+            else [path / name for name in _BUILD_FILES]
+        )
+    return found
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

@@ -1,0 +1,269 @@
+"""Get or init for the start of a kernel: what may happen before a cell runs, and nothing else.
+
+A virtual environment from an interpreter that is there, the kernel layer, launcher, record and
+kernelspec. Never a download of an interpreter, a resolution, an install, or a process from the
+source's folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ipy_scriptenv import interpreters, plan
+from ipy_scriptenv.environments.building import (
+    Wanted,
+    building,
+    first_record,
+    furnish,
+    in_use,
+    publish,
+    wanted_at_start,
+    wanted_python,
+    with_host,
+)
+from ipy_scriptenv.environments.sources import name_of
+from ipy_scriptenv.environments.standing import (
+    Condition,
+    Context,
+    Standing,
+    deciding,
+    inspect,
+    installed_packages,
+    now,
+)
+from ipy_scriptenv.errors import LockTimeout, NoPython, ScriptEnvError
+from ipy_scriptenv.identity import EnvironmentName, ephemeral_environment_name
+from ipy_scriptenv.kernels.layer import Layer, ensure_layer, find_layer, layer_name
+from ipy_scriptenv.kernels.side import ensure_kernel_side
+from ipy_scriptenv.locks import exclusive, is_held, running_kernels
+from ipy_scriptenv.record import OWN, Python, Record, Source, SourceKind
+from ipy_scriptenv.store import CHANGING, LAUNCHER, environment_python
+from ipy_scriptenv.uv import is_environment
+
+__all__ = ["EPHEMERAL", "Start", "discard", "start"]
+
+EPHEMERAL = Source(kind=SourceKind.EPHEMERAL)
+"""A kernel without a source: an environment of its own that goes with it."""
+
+_EPHEMERAL_GRACE = 600.0
+"""Seconds from the making of an ephemeral environment until its kernel must be at home in it."""
+
+_WAIT = 30.0
+"""Seconds that a start waits for the kernel layer or for another start, before it explains."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A kernel that can be launched.
+
+    :param argv: interpreter and launcher; the connection file's arguments follow
+    :param curve: whether it can encrypt its connections
+    """
+
+    name: EnvironmentName
+    path: Path
+    source: Source
+    argv: tuple[str, ...]
+    curve: bool
+
+
+def start(
+    source: Source,
+    *,
+    context: Context,
+    wait: float = _WAIT,
+    name: EnvironmentName | None = None,
+    fetch: bool = False,
+) -> Start:
+    """Make sure that an environment with the right Python stands and that a kernel can run in it.
+
+    :param source: what the environment is for; :data:`EPHEMERAL` makes a new one
+    :param wait: seconds to wait for the layer and for others that change the environment
+    :param name: the environment of a kernel that starts anew, for an ephemeral source
+    :param fetch: whether uv may fetch an interpreter; only after a user has run a cell
+    :raises ScriptEnvError: why no kernel can run there now
+    """
+    store = context.store
+    store.prepare()
+    if name is None:
+        ephemeral = source.kind is SourceKind.EPHEMERAL
+        name = ephemeral_environment_name(secrets.token_hex(8)) if ephemeral else name_of(source)
+    if is_held(store.lock(name)):
+        found = _while_changing(context, name, source)
+        if found is not None:
+            return found
+
+    def tell() -> None:
+        context.on_event({"event": "waiting", "for": "another start of this environment"})
+
+    with exclusive(store.lock(name), timeout=wait, on_wait=tell) as held:
+        store.sweep(name)
+        standing = inspect(store, name, source)
+        wanted = wanted_at_start(source, standing.record)
+        python = _python(context, standing, wanted, fetch=fetch)
+        others = running_kernels(store.live(name))
+        kept = _kept(context, standing, python, wanted, wait, can_rebuild=not others)
+        if kept is not None:
+            with contextlib.suppress(ScriptEnvError):
+                # A full disk must not stop a kernel that needs nothing new.
+                furnish(context, standing.path, kept)
+            return _launchable(context, standing, kept)
+        if others:
+            raise in_use(name, others)
+        layer = _bounded_layer(context, python, wait)
+        with building(context, standing, python, held) as path:
+            record = first_record(context, source, python, wanted, kernel=layer.name)
+            furnish(context, path, record)
+            store.place(path, standing.path)
+        return _launchable(context, standing, record)
+
+
+def _python(context: Context, standing: Standing, wanted: Wanted, *, fetch: bool) -> Python:
+    try:
+        return wanted_python(context, standing, wanted, configured=fetch)
+    except NoPython:
+        if not fetch:
+            raise
+        requires = wanted.declaration.requires_python if wanted.declaration else None
+        return interpreters.fetch(context.uv(), request=None, requires_python=requires)
+
+
+def _while_changing(context: Context, name: EnvironmentName, source: Source) -> Start | None:
+    """Launch at once in an environment that another process is completing, if a kernel can run there.
+
+    The kernel needs nothing of what is being installed, unless it is installed there itself.
+    """
+    standing = inspect(context.store, name, source)
+    record = standing.record
+    if record is None or record.kernel == OWN or not is_environment(standing.path):
+        return None
+    if find_layer(context.store, record.kernel) is None:
+        return None
+    return _launchable(context, standing, record)
+
+
+def _kept(
+    context: Context,
+    standing: Standing,
+    python: Python,
+    wanted: Wanted,
+    wait: float,
+    *,
+    can_rebuild: bool,
+) -> Record | None:
+    """Give the record of an environment that can stay, brought up to date; ``None``: build anew."""
+    record = standing.record
+    if (
+        record is None
+        or record.python.base != python.base
+        or python.version != record.python.version
+    ):
+        return None
+    marked_only = (standing.path / CHANGING).exists() and is_environment(standing.path)
+    if standing.condition is not Condition.SOUND and (can_rebuild or not marked_only):
+        return None
+    kernel = record.kernel
+    if kernel != OWN:
+        layer = _bounded_layer(context, python, wait)
+        if layer.name != kernel and _conflicts(standing, record, layer):
+            return None
+        kernel = layer.name
+    elif not any(
+        package.name == "ipykernel" for package in installed_packages(standing.path, python)
+    ):
+        return None
+    record = replace(
+        record,
+        kernel=kernel,
+        kernel_side=ensure_kernel_side(context.store),
+        hosts=with_host(record.hosts),
+        last_used=now(),
+    )
+    if wanted.error is None and wanted.stat != record.source_stat:
+        decides = deciding(record.source, wanted.block, python_request=python.request)
+        if decides.fingerprint == record.fingerprint:
+            # The file was saved with what is installed already: nothing to look at again.
+            record = replace(record, source_stat=wanted.stat, block=wanted.block, pending=None)
+    return record
+
+
+def _conflicts(standing: Standing, record: Record, layer: Layer) -> tuple[str, ...]:
+    return plan.layer_conflicts(
+        packages=layer.packages,
+        requires=layer.requires,
+        installed=installed_packages(standing.path, record.python),
+    )
+
+
+def _launchable(context: Context, standing: Standing, record: Record) -> Start:
+    return Start(
+        name=standing.name,
+        path=standing.path,
+        source=record.source,
+        argv=(str(environment_python(standing.path)), str(standing.path / LAUNCHER)),
+        curve=publish(context, standing, record),
+    )
+
+
+def _bounded_layer(context: Context, python: Python, wait: float) -> Layer:
+    """Give the layer for an interpreter; build it, but wait no longer than *wait* seconds.
+
+    :raises LockTimeout: if it is not there by then; the building goes on
+    """
+    outcome: list[Layer | BaseException] = []
+
+    def build() -> None:
+        try:
+            outcome.append(ensure_layer(context.store, context.uv(), python))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+            outcome.append(error)
+
+    found = find_layer(context.store, layer_name(python))
+    if found is not None:
+        return found
+    worker = threading.Thread(target=build, name="kernel layer", daemon=True)
+    worker.start()
+    worker.join(wait)
+    if not outcome:
+        msg = f"The kernel for Python {python.minor} is still being prepared."
+        raise LockTimeout(msg, hint="It goes on; restart the kernel in a moment.")
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+def discard(name: EnvironmentName, *, context: Context) -> None:
+    """Remove an ephemeral environment whose kernel has ended, unless another is at home in it.
+
+    Others whose kernels are gone, however they ended, are swept along.
+    """
+    store = context.store
+    for each in {name, *_abandoned(context)}:
+        with contextlib.suppress(ScriptEnvError, OSError):
+            with exclusive(store.lock(each), timeout=0):
+                if not running_kernels(store.live(each)):
+                    store.remove_environment(store.environment(each))
+            store.forget_locks(each)
+
+
+def _abandoned(context: Context) -> list[EnvironmentName]:
+    """Name the ephemeral environments that nobody can be about to use any more."""
+    limit = datetime.now(UTC) - timedelta(seconds=_EPHEMERAL_GRACE)
+    found = []
+    for name in context.store.names():
+        if not name.startswith("ephemeral-"):
+            continue
+        record = context.store.read_record(context.store.environment(name))
+        if (
+            record is not None
+            and record.source.kind is SourceKind.EPHEMERAL
+            and datetime.fromisoformat(record.last_used) < limit
+            and not running_kernels(context.store.live(name))
+        ):
+            found.append(name)
+    return found

@@ -1,0 +1,277 @@
+"""What can go wrong, each with a code, a sentence and a hint.
+
+Every error says *what happened* (``str(error)``, one sentence) and, apart from it, *what to do*
+(``error.hint``). It keeps its data as attributes and survives pickling. Codes and exit codes are
+part of the command line's contract (``docs/contract.md``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+__all__ = [
+    "BadBlock",
+    "BadRequirement",
+    "Duplicate",
+    "EngineFailed",
+    "EnvironmentInUse",
+    "Foreign",
+    "InstallFailed",
+    "Interrupted",
+    "LockTimeout",
+    "NewerSchema",
+    "NoEnvironment",
+    "NoPython",
+    "NoSpace",
+    "NotANotebook",
+    "NotASource",
+    "NotFound",
+    "Offline",
+    "PermissionRefused",
+    "Problem",
+    "ResolutionFailed",
+    "RestartNeeded",
+    "ScriptEnvError",
+    "Unclosed",
+    "WrongCall",
+    "error_from_json",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with an input, and where.
+
+    :param message: what is wrong, one sentence or the words of the tool that refused
+    :param cell: number of the notebook's cell, counted from 1 over all cells; ``None`` outside notebooks
+    :param line: line in the cell or file, counted from 1
+    :param key: the place in the TOML, such as ``dependencies[2]``
+    """
+
+    message: str
+    cell: int | None = None
+    line: int | None = None
+    key: str | None = None
+
+    def __str__(self) -> str:
+        place = ", ".join(
+            f"{name} {value}" if name else str(value)
+            for name, value in (("cell", self.cell), ("line", self.line), ("", self.key))
+            if value is not None
+        )
+        return f"{place}: {self.message}" if place else self.message
+
+
+class ScriptEnvError(Exception):
+    """The base of all errors that this package raises on purpose.
+
+    :param message: what happened, in one sentence
+    :param hint: what to do about it; the class's own hint where it is left out
+    :param problems: every single problem, where there are several or the place is known
+    """
+
+    code: ClassVar[str] = "engine"
+    exit_code: ClassVar[int] = 1
+    default_hint: ClassVar[str] = ""
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, problems: tuple[Problem, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+        self.problems = problems
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.message, self.hint, self.problems))
+
+    def __str__(self) -> str:
+        return self.message
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the ``error`` object of the command line's JSON."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+
+
+def _rebuild(
+    kind: type[ScriptEnvError], message: str, hint: str, problems: tuple[Problem, ...]
+) -> ScriptEnvError:
+    return kind(message, hint=hint, problems=problems)
+
+
+class NotFound(ScriptEnvError):
+    """The source does not exist."""
+
+    code = "not-found"
+    exit_code = 2
+    default_hint = "Check the path."
+
+
+class NotASource(ScriptEnvError):
+    """The file can be no source: binary, not UTF-8, a folder."""
+
+    code = "not-a-source"
+    exit_code = 2
+    default_hint = "Name a notebook (`.ipynb`) or a Python script."
+
+
+class NotANotebook(ScriptEnvError):
+    """The file is named as a notebook but holds none that can be read."""
+
+    code = "not-a-notebook"
+    exit_code = 2
+    default_hint = (
+        "Open and save it in Jupyter, or convert it with `jupyter nbconvert --to notebook`."
+    )
+
+
+class Unclosed(ScriptEnvError):
+    """A block is opened and never closed."""
+
+    code = "unclosed"
+    exit_code = 2
+    default_hint = (
+        "Close the block with a line `# ///`; every line inside is `#` or begins with `# `."
+    )
+
+
+class Duplicate(ScriptEnvError):
+    """There are two blocks, in one text or in two cells of a notebook."""
+
+    code = "duplicate"
+    exit_code = 2
+    default_hint = "Keep one block."
+
+
+class BadBlock(ScriptEnvError):
+    """The block is no TOML, or a key in it has the wrong shape."""
+
+    code = "bad-block"
+    exit_code = 2
+    default_hint = "Mend the block; the format is PEP 723's."
+
+
+class BadRequirement(ScriptEnvError):
+    """A dependency or ``requires-python`` cannot be read."""
+
+    code = "bad-requirement"
+    exit_code = 2
+    default_hint = "Write dependencies as `name>=1.0` (PEP 508), and requires-python as `>=3.11`."
+
+
+class WrongCall(ScriptEnvError):
+    """The call makes no sense as it was made."""
+
+    code = "wrong-call"
+    exit_code = 2
+
+
+class NoEnvironment(ScriptEnvError):
+    """The source has no environment yet."""
+
+    code = "no-environment"
+    default_hint = "Make it with `jupyter scriptenv sync SOURCE`, or run the notebook's first cell."
+
+
+class NoPython(ScriptEnvError):
+    """No interpreter on this machine satisfies the request."""
+
+    code = "no-python"
+    default_hint = "Install one, for example with `uv python install`, or loosen requires-python."
+
+
+class ResolutionFailed(ScriptEnvError):
+    """uv found no set of packages that satisfies the block."""
+
+    code = "resolution-failed"
+    default_hint = "Mend the dependencies in the block and run the cell again."
+
+
+class InstallFailed(ScriptEnvError):
+    """uv could not install what was resolved; the environment is marked and made good at its next use."""
+
+    code = "install-failed"
+    default_hint = "Mend the dependencies in the block and run the cell again."
+
+
+class Offline(ScriptEnvError):
+    """The package index could not be reached."""
+
+    code = "offline"
+    default_hint = "Check the network, the proxy and the index settings of uv, then try again."
+
+
+class RestartNeeded(ScriptEnvError):
+    """A package that this kernel has imported would change; nothing was changed."""
+
+    code = "restart-needed"
+    default_hint = "Restart the kernel; the environment is completed when the first cell runs."
+
+
+class EnvironmentInUse(ScriptEnvError):
+    """A running kernel has imported what would change, or stands in the way of a rebuild."""
+
+    code = "environment-in-use"
+    default_hint = "Shut that kernel down, then try again."
+
+
+class LockTimeout(ScriptEnvError):
+    """Another process has held the environment's lock for longer than the limit."""
+
+    code = "lock-timeout"
+    default_hint = "Wait for it and try again; `SCRIPTENV_LOCK_TIMEOUT` sets the limit in seconds."
+
+
+class NewerSchema(ScriptEnvError):
+    """The record was written by a newer version of this package."""
+
+    code = "newer-schema"
+    default_hint = "Upgrade with `pip install --upgrade ipy-scriptenv`."
+
+
+class Foreign(ScriptEnvError):
+    """Something that is not ours stands at a path of ours; it is never touched."""
+
+    code = "foreign"
+    default_hint = "Move it away, or set `SCRIPTENV_HOME` to another folder."
+
+
+class NoSpace(ScriptEnvError):
+    """The disk is full."""
+
+    code = "no-space"
+    default_hint = "Free some space and try again; nothing that stood was changed."
+
+
+class PermissionRefused(ScriptEnvError):
+    """The operating system refused access."""
+
+    code = "permission"
+    default_hint = "Check the folder's owner and mode, or set `SCRIPTENV_HOME` to another folder."
+
+
+class Interrupted(ScriptEnvError):
+    """The user interrupted the work."""
+
+    code = "interrupted"
+    default_hint = "Run it again to go on."
+
+
+class EngineFailed(ScriptEnvError):
+    """uv, or the operating system under it, failed in a way that has no code of its own."""
+
+    code = "engine"
+
+
+def error_from_json(data: dict[str, Any]) -> ScriptEnvError:
+    """Make the error again from its JSON; an unknown code gives :class:`EngineFailed`."""
+    kinds = {kind.code: kind for kind in ScriptEnvError.__subclasses__()}
+    problems = tuple(Problem(**problem) for problem in data.get("problems", ()))
+    kind = kinds.get(data.get("code", ""), EngineFailed)
+    return kind(data.get("message", ""), hint=data.get("hint"), problems=problems)

@@ -1,0 +1,132 @@
+"""Run a notebook without a front end: nbclient, on the kernel of the notebook's own environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipy_scriptenv import environments
+from ipy_scriptenv.environments import Context
+from ipy_scriptenv.errors import EngineFailed, NotANotebook, ScriptEnvError
+from ipy_scriptenv.identity import kernelspec_name
+from ipy_scriptenv.record import Source
+
+__all__ = ["Outcome", "execute"]
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What running a notebook gave.
+
+    :param cells: how many code cells ran
+    :param failed_cell: number of the cell that failed, counted from 1 over all cells
+    :param error: what that cell said
+    """
+
+    notebook: Path
+    output: Path | None
+    cells: int
+    failed_cell: int | None
+    error: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the object of ``execute``."""
+        return {
+            "schema": 1,
+            "notebook": str(self.notebook),
+            "output": None if self.output is None else str(self.output),
+            "cells": self.cells,
+            "failed_cell": self.failed_cell,
+            "error": self.error,
+        }
+
+
+def execute(
+    source: Source,
+    *,
+    context: Context,
+    output: Path | None = None,
+    show: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Run all code cells in order, until one fails.
+
+    :param output: where the executed notebook is written, also after a failure
+    :param show: gets the text of each cell's output
+    :raises NotANotebook: if *source* is none
+    :raises ScriptEnvError: if no kernel can run there
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    path = Path(source.path or "")
+    if path.suffix.lower() != ".ipynb":
+        msg = f"`{source}` is no notebook."
+        raise NotANotebook(msg, hint="Run a script with its interpreter: `jupyter scriptenv find`.")
+    environments.check(source)
+    # The kernelspec must stand before a client can name it.
+    started = environments.start(source, context=context)
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        kernel_name=kernelspec_name(started.name),
+        timeout=None,
+        resources={"metadata": {"path": str(path.parent)}},
+        on_cell_executed=_shower(show),
+    )
+    client.create_kernel_manager().transport_encryption = "auto"
+    failed, error = None, None
+    try:
+        client.execute()
+    except CellExecutionError as failure:
+        failed, error = _failed_cell(notebook), _COLOURS.sub("", str(failure))
+        if show is not None:
+            show(_COLOURS.sub("", str(failure)).rstrip() + "\n")
+    except (CellTimeoutError, DeadKernelError) as failure:
+        msg = f"The kernel ended while a cell ran: {failure}"
+        raise EngineFailed(msg) from failure
+    if output is not None:
+        _write(nbformat.writes(notebook), output)
+    return Outcome(
+        notebook=path,
+        output=None if output is None else output.absolute(),
+        cells=sum(bool(cell.get("execution_count")) for cell in _code_cells(notebook)),
+        failed_cell=failed,
+        error=error,
+    )
+
+
+def _write(text: str, output: Path) -> None:
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        msg = f"`{output}` could not be written: {error.strerror}."
+        raise ScriptEnvError(msg) from error
+
+
+def _shower(show: Callable[[str], None] | None) -> Callable[..., None]:
+    def shown(cell: Any, **_more: Any) -> None:
+        if show is None:
+            return
+        for given in cell.get("outputs", ()):
+            text = given.get("text") or given.get("data", {}).get("text/plain")
+            if text and given["output_type"] != "error":
+                show(text if text.endswith("\n") else text + "\n")
+
+    return shown
+
+
+def _code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _failed_cell(notebook: Any) -> int | None:
+    for number, cell in enumerate(notebook.cells, 1):
+        if any(each.output_type == "error" for each in cell.get("outputs", ())):
+            return number
+    return None

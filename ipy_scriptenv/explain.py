@@ -1,0 +1,123 @@
+"""Run the explaining kernel: ``python -P -m ipy_scriptenv.explain -f FILE``."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any, ClassVar
+
+from ipykernel.kernelapp import IPKernelApp
+from ipykernel.kernelbase import Kernel
+
+from ipy_scriptenv import __version__, environments, explaining, settings
+from ipy_scriptenv.environments import Context
+from ipy_scriptenv.errors import ScriptEnvError
+from ipy_scriptenv.processes import Cancel
+from ipy_scriptenv.record import Source, SourceKind
+from ipy_scriptenv.uv import Event
+
+__all__ = ["ExplainingKernel", "main"]
+
+_POLL = 0.1
+"""Seconds between looks at the worker: short, so that an interrupt is felt on Windows too."""
+
+
+class ExplainingKernel(Kernel):
+    """A kernel that runs no code: it tells why the notebook's own could not start."""
+
+    implementation = "ipy-scriptenv"
+    implementation_version = __version__
+    banner = "The kernel of this notebook could not be started; run a cell to see why."
+    language_info: ClassVar[dict[str, object]] = {
+        "name": "python",
+        "mimetype": "text/x-python",
+        "file_extension": ".py",
+        "version": ".".join(map(str, sys.version_info[:3])),
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "pygments_lexer": "ipython3",
+    }
+    told: ClassVar[dict[str, Any]] = {}
+    """What the launching process said (:data:`explaining.VARIABLE`)."""
+
+    def do_execute(
+        self,
+        code: str,  # noqa: ARG002 - no code of the user is run
+        silent: bool,  # noqa: FBT001 - ipykernel's signature
+        store_history: bool = True,  # noqa: FBT001, FBT002 - ipykernel's signature
+        user_expressions: Any = None,  # noqa: ARG002 - ipykernel's signature
+        allow_stdin: bool = False,  # noqa: ARG002, FBT001, FBT002 - ipykernel's signature
+        **_more: Any,
+    ) -> dict[str, Any]:
+        """Try again what can be tried by now, then give the error; blocks, so that it interrupts."""
+        if silent or not store_history:
+            return {
+                "status": "ok",
+                "execution_count": self.execution_count,
+                "payload": [],
+                "user_expressions": {},
+            }
+        error = self._try_again()
+        if error is None:
+            error = {
+                "name": "RestartNeeded",
+                "message": "The kernel can start now.",
+                "hint": "Restart the kernel.",
+                "problems": [],
+            }
+        return self._error_reply(error)
+
+    def _try_again(self) -> dict[str, Any] | None:
+        """Get or init, with all that running a cell allows; None if a kernel could start now."""
+        source = self.told["source"]
+        cancel = Cancel()
+        outcome: list[dict[str, Any] | None] = []
+
+        def work() -> None:
+            try:
+                environments.start(
+                    Source(**{**source, "kind": SourceKind(source["kind"])}),
+                    context=Context(on_event=self._show, cancel=cancel),
+                    wait=settings.lock_timeout(),
+                    fetch=True,
+                )
+                outcome.append(None)
+            except (ScriptEnvError, OSError) as error:
+                told = (
+                    error if isinstance(error, ScriptEnvError) else explaining.from_os_error(error)
+                )
+                outcome.append({**told.to_json(), "name": type(told).__name__})
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            while worker.is_alive():
+                worker.join(_POLL)
+        except KeyboardInterrupt:
+            cancel.set()
+            worker.join()
+        self.send_response(self.iopub_socket, "clear_output", {"wait": False})
+        return outcome[0]
+
+    def _show(self, event: Event) -> None:
+        text = event.get("text") or event.get("name")
+        if text:
+            self.send_response(self.iopub_socket, "stream", {"name": "stdout", "text": f"{text}\n"})
+
+    def _error_reply(self, error: dict[str, Any]) -> dict[str, Any]:
+        lines = [f"{error['name']}: {error['message']}"]
+        for problem in error["problems"]:
+            lines += ["", *problem["message"].split("\n")]
+        lines += ["", error["hint"]] if error["hint"] else []
+        content = {"ename": error["name"], "evalue": error["message"], "traceback": lines}
+        self.send_response(self.iopub_socket, "error", content)
+        return {"status": "error", "execution_count": self.execution_count, **content}
+
+
+def main() -> None:
+    """Run the kernel until it ends."""
+    ExplainingKernel.told = explaining.told()
+    IPKernelApp.launch_instance(kernel_class=ExplainingKernel)
+
+
+if __name__ == "__main__":
+    main()

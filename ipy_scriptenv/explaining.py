@@ -1,0 +1,51 @@
+"""What is launched where no kernel can run, so that the reason is seen.
+
+The explaining kernel runs on this interpreter and its installed ipykernel; nothing is built for it.
+It runs no code of the user: each execution tries again what can be tried by then, and gives the error
+and the hint.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ipy_scriptenv import settings
+from ipy_scriptenv.errors import EngineFailed, NoSpace, PermissionRefused, ScriptEnvError
+from ipy_scriptenv.record import Source
+
+__all__ = ["command", "from_os_error", "told"]
+
+_VARIABLE = "SCRIPTENV_EXPLAIN"
+
+
+def command(
+    error: ScriptEnvError | OSError, *, source: Source
+) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """Give the argv, without the connection file's arguments, and the variables to add."""
+    reason = error if isinstance(error, ScriptEnvError) else from_os_error(error)
+    data: dict[str, Any] = {
+        "source": asdict(source),
+        "error": {**reason.to_json(), "name": type(reason).__name__},
+    }
+    argv = (sys.executable, "-P", "-m", "ipy_scriptenv.explain")
+    return argv, {_VARIABLE: json.dumps(data)}
+
+
+def told() -> dict[str, Any]:
+    """Give what the launching process said: ``source`` and ``error``."""
+    data: dict[str, Any] = json.loads(settings.variable(_VARIABLE) or "{}")
+    return data
+
+
+def from_os_error(error: OSError) -> ScriptEnvError:
+    """Make an error of ours of one of the operating system's."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(f"The disk is full: {error}.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return PermissionRefused(f"The operating system refused access: {error}.")
+    return EngineFailed(f"The operating system refused: {error}.")

@@ -1,0 +1,140 @@
+"""The host's side of the pipe: what a kernel asks for, JSON lines in and out.
+
+A kernel writes one request to standard input and keeps it open; events come on standard output, the
+last is ``done`` or ``error``. When standard input closes, the work is stopped: uv is ended, then this
+process ends. ``--tool ENVIRONMENT pip|uv ARGUMENTS`` serves the commands of those names that stand
+on a kernel's ``PATH``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ipy_scriptenv import environments, magic_line, present
+from ipy_scriptenv.environments import Asker, Context, Synced, tools
+from ipy_scriptenv.errors import EngineFailed, Interrupted, NoEnvironment, ScriptEnvError
+from ipy_scriptenv.identity import EnvironmentName
+from ipy_scriptenv.plan import Loaded
+from ipy_scriptenv.processes import Cancel
+from ipy_scriptenv.record import Record, SourceKind
+from ipy_scriptenv.store import Store
+from ipy_scriptenv.uv import Event
+
+__all__ = ["main"]
+
+_PROTOCOLS = (1,)
+"""The protocols that this version understands: the present one and the one before."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve one request; give the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["--tool"]:
+        return tools.run_tool(Path(words[1]), words[2], words[3:])
+    cancel = Cancel()
+    request = json.loads(sys.stdin.readline() or "{}")
+    threading.Thread(target=_watch_input, args=(cancel,), daemon=True).start()
+    try:
+        answer = _serve(request, cancel)
+    except ScriptEnvError:
+        if cancel.is_set:
+            error = Interrupted("Completing the environment was interrupted.")
+        answer = {"event": "error", "error": {**error.to_json(), "name": type(error).__name__}}
+    except Exception as error:  # noqa: BLE001 - the kernel must hear of it
+        unexpected = EngineFailed(f"Something unforeseen went wrong: {error!r}.")
+        answer = {
+            "event": "error",
+            "error": {**unexpected.to_json(), "name": type(unexpected).__name__},
+        }
+    _tell(answer)
+    return 0
+
+
+def _watch_input(cancel: Cancel) -> None:
+    """Stop the work when the kernel closes its end, or is gone."""
+    while sys.stdin.readline():
+        pass
+    cancel.set()
+
+
+def _tell(event: Event) -> None:
+    try:
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
+    except OSError:
+        # The kernel is gone; so is everybody who could read this.
+        os._exit(1)
+
+
+def _serve(request: dict[str, Any], cancel: Cancel) -> dict[str, Any]:
+    if request.get("protocol") not in _PROTOCOLS:
+        msg = f"This kernel speaks protocol {request.get('protocol')}; this host speaks {_PROTOCOLS[-1]}."
+        raise EngineFailed(msg, hint="Restart the kernel, so that it is of the same version.")
+    path = Path(request["environment"])
+    context = Context(store=Store(path.parent.parent), on_event=_tell, cancel=cancel)
+    record = context.store.read_record(path)
+    if record is None:
+        msg = f"The record of the environment `{path}` is gone."
+        raise NoEnvironment(msg, hint="Restart the kernel.")
+    if request["op"] == "verb":
+        return _verb(request, record, context)
+    if request["op"] == "sync":
+        return _sync(request, path, record, context)
+    msg = f"This host does not know the request `{request['op']}`."
+    raise EngineFailed(msg, hint="Restart the kernel.")
+
+
+def _verb(request: dict[str, Any], record: Record, context: Context) -> dict[str, Any]:
+    quiet = replace(context, on_event=lambda _event: None)
+    default = None if record.source.kind is SourceKind.EPHEMERAL else record.source
+    text = magic_line.answer(
+        request["words"], default=default, folder=Path(request["folder"]), context=quiet
+    )
+    return {"event": "done", "text": text}
+
+
+def _sync(request: dict[str, Any], path: Path, record: Record, context: Context) -> dict[str, Any]:
+    asker = request["asker"]
+    loaded = asker["loaded"]
+    synced = environments.sync(
+        record.source,
+        context=context,
+        block=request["block"],
+        given=request["given"],
+        exact=request.get("exact", False),
+        name=EnvironmentName(path.name),
+        asker=Asker(
+            uuid=asker["uuid"],
+            fresh=asker["fresh"],
+            python=asker["python"],
+            kernel=asker["kernel"],
+            loaded=Loaded(
+                environment=frozenset(loaded["environment"]), layer=frozenset(loaded["layer"])
+            ),
+        ),
+    )
+    return _done(synced, exact=request.get("exact", False))
+
+
+def _done(synced: Synced, *, exact: bool) -> dict[str, Any]:
+    return {
+        "event": "done",
+        "action": synced.action.value,
+        "changes": [
+            {"name": change.name, "version": change.version, "action": change.action}
+            for change in synced.changes
+        ],
+        "replace": synced.replace,
+        "text": present.sync_text(synced) if exact else None,
+        "warnings": list(synced.warnings),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Run ipykernel with a kernel of ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from ipykernel.kernelapp import IPKernelApp
+
+from . import backend, replace
+from .completing import Completion
+from .imports import Packages
+from .kernel import ScriptEnvKernel
+from .live import LiveLock
+from .magics import register_magics
+
+__all__ = ["run"]
+
+
+def run(
+    environment: str,
+    home: str,
+    record: dict[str, Any],
+    lock: LiveLock | None,
+    initial: Mapping[str, str],
+) -> None:
+    """Run the kernel until it ends.
+
+    :param initial: the environment variables before this kernel set its own
+    """
+    streams = replace.keep_streams()
+    layer = record["kernel"]
+    layer_path = (
+        None if layer == "own" else os.path.join(home, "kernels-v1", layer, "site-packages")
+    )
+    completion = Completion(
+        environment=environment,
+        home=home,
+        record=record,
+        packages=Packages(environment, layer_path),
+        lock=lock,
+        initial=initial,
+    )
+    ScriptEnvKernel.completion = completion
+    own_backend = "MPLBACKEND" in os.environ
+    app = IPKernelApp.instance(kernel_class=ScriptEnvKernel, ignore_cwd=True)
+    app.initialize(sys.argv[1:])
+    if not own_backend:
+        backend.keep_from_children()
+    kernel = app.kernel
+    kernel.streams = streams
+    kernel.hold_back()
+    register_magics(kernel.shell, completion)
+    _cancel_on_interrupt(completion)
+    replace.take_over(app)
+    app.start()
+
+
+def _cancel_on_interrupt(completion: Completion) -> None:
+    """Between requests ipykernel ignores SIGINT; it must still reach a sync that a subshell runs."""
+
+    def handle(_number: int, _frame: Any) -> None:
+        completion.cancel()
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handle)

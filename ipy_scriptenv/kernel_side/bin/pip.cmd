@@ -1,0 +1,1 @@
+@"%VIRTUAL_ENV%\Scripts\python.exe" -I "%~dp0..\tools.py" pip %*

@@ -1,0 +1,91 @@
+"""The cheap question whether anything may have changed since the last sync: a handful of stats."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Dict, Optional, Tuple
+
+FileStat = Tuple[int, int, int]
+
+RESOLVER_VARIABLES = (
+    "UV_BUILD_CONSTRAINT",
+    "UV_CONFIG_FILE",
+    "UV_CONSTRAINT",
+    "UV_DEFAULT_INDEX",
+    "UV_EXCLUDE_NEWER",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_FORK_STRATEGY",
+    "UV_INDEX",
+    "UV_INDEX_STRATEGY",
+    "UV_INDEX_URL",
+    "UV_NO_BINARY",
+    "UV_NO_BINARY_PACKAGE",
+    "UV_NO_BUILD",
+    "UV_NO_BUILD_PACKAGE",
+    "UV_NO_CONFIG",
+    "UV_NO_INDEX",
+    "UV_NO_SOURCES",
+    "UV_OVERRIDE",
+    "UV_PRERELEASE",
+    "UV_RESOLUTION",
+    "UV_TORCH_BACKEND",
+)
+"""The environment variables of uv that decide which versions an environment holds."""
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+def file_stat(path: str) -> Optional[FileStat]:
+    """Size, change time in nanoseconds and inode of a file; None if there is no such file."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return (found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def settings_digest(environ: Mapping[str, str]) -> str:
+    """Digest the variables that decide; credentials in URLs do not count, because they rotate."""
+    chosen = {
+        name: _CREDENTIALS.sub("", environ[name])
+        for name in RESOLVER_VARIABLES
+        if environ.get(name)
+    }
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode("utf-8")).hexdigest()[:16]
+
+
+def source_changed(record: Dict[str, Any]) -> bool:
+    """Say whether the source's file is not as the record last saw it.
+
+    A source that is gone (renamed, deleted) changes nothing for a kernel that runs.
+    """
+    path = record["source"].get("path")
+    found = None if path is None else file_stat(path)
+    return found is not None and found != _stat(record["source_stat"])
+
+
+def may_have_changed(record: Dict[str, Any], environ: Mapping[str, str]) -> bool:
+    """Say whether the host must look: something that decides is not as the record last saw it.
+
+    *record* is the decoded record. False is certain as far as stats are; True means "look".
+    """
+    return (
+        record["fingerprint"] is None
+        or record["pending"] is not None
+        or source_changed(record)
+        or surroundings_changed(record, environ)
+    )
+
+
+def surroundings_changed(record: Dict[str, Any], environ: Mapping[str, str]) -> bool:
+    """Say whether what decides beside the source may have changed: lock, settings, local sources."""
+    if record["settings"] != settings_digest(environ):
+        return True
+    return any(file_stat(path) != _stat(stat) for path, stat in record["watch"].items())
+
+
+def _stat(value: Any) -> Optional[FileStat]:
+    return None if value is None else (value[0], value[1], value[2])

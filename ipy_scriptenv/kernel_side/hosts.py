@@ -1,0 +1,169 @@
+"""Talk to a host: a Python where ipy-scriptenv is installed. JSON lines over a subprocess's pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from typing import Any, Callable
+
+__all__ = ["PROTOCOL", "HostGone", "ask", "reachable"]
+
+PROTOCOL = 1
+_POLL = 0.1
+"""Seconds between looks at the switch: short, because a wait cannot be interrupted on Windows."""
+_GRACE = 10.0
+"""Seconds that a host has to stop its uv and end, before it is killed."""
+
+_RESTORED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MPLBACKEND", "CONDA_PREFIX")
+"""Variables that the host gets as they were before this kernel set its own."""
+
+
+class HostGone(Exception):
+    """No host answers: the package was removed, or it speaks another protocol."""
+
+
+def reachable(record: dict[str, Any]) -> list[str]:
+    """Name the interpreters of the hosts that are there, newest first."""
+    return [host["python"] for host in record["hosts"] if os.access(host["python"], os.X_OK)]
+
+
+def ask(
+    record: dict[str, Any],
+    request: dict[str, Any],
+    *,
+    initial: Mapping[str, str],
+    home: str,
+    on_event: Callable[[dict[str, Any]], None],
+    cancelled: Callable[[], bool],
+) -> dict[str, Any]:
+    """Have a host do something, and give its last event: ``done`` or ``error``.
+
+    :param initial: the environment variables that this kernel was started with
+    :param on_event: gets every other event, in the calling thread
+    :param cancelled: looked at ten times a second; True stops the work
+    :raises HostGone: if no host answers
+    :raises KeyboardInterrupt: if it comes; the work is stopped first
+    """
+    heard = ""
+    for python in reachable(record):
+        answer, heard = _ask_one(python, request, initial, home, on_event, cancelled)
+        if answer is not None:
+            return answer
+    raise HostGone(heard.strip())
+
+
+def _ask_one(
+    python: str,
+    request: dict[str, Any],
+    initial: Mapping[str, str],
+    home: str,
+    on_event: Callable[[dict[str, Any]], None],
+    cancelled: Callable[[], bool],
+) -> tuple[dict[str, Any] | None, str]:
+    try:
+        process = subprocess.Popen(
+            [python, "-P", "-m", "ipy_scriptenv.host"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=home,
+            env=_variables(initial),
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=os.name == "posix",
+        )
+    except OSError as error:
+        return None, str(error)
+    lines: queue.Queue[str | None] = queue.Queue()
+    words: list[str] = []
+    readers = [
+        threading.Thread(target=_read, args=(process.stdout, lines.put, True), daemon=True),
+        threading.Thread(target=_read, args=(process.stderr, words.append, False), daemon=True),
+    ]
+    for reader in readers:
+        reader.start()
+    try:
+        process.stdin.write(json.dumps({"protocol": PROTOCOL, **request}) + "\n")
+        process.stdin.flush()
+    except OSError:
+        pass
+    try:
+        answer = _listen(lines, process, on_event, cancelled)
+    except BaseException:
+        _stop(process)
+        raise
+    _stop(process)
+    readers[1].join(1.0)
+    return answer, "".join(words)
+
+
+def _listen(
+    lines: queue.Queue[str | None],
+    process: subprocess.Popen[str],
+    on_event: Callable[[dict[str, Any]], None],
+    cancelled: Callable[[], bool],
+) -> dict[str, Any] | None:
+    """Pass events on until the last one; None if the host ends without."""
+    stopped = False
+    while True:
+        if not stopped and cancelled():
+            # The host ends its uv when its input closes, and then says that it was interrupted.
+            stopped = True
+            _close(process.stdin)
+        try:
+            line = lines.get(timeout=_POLL)
+        except queue.Empty:
+            continue
+        if line is None:
+            return None
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if event.get("event") in ("done", "error"):
+            return event
+        on_event(event)
+
+
+def _read(stream: Any, put: Callable[[Any], None], tell_end: bool) -> None:
+    for line in stream:
+        put(line)
+    if tell_end:
+        put(None)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End the host: by closing its input, and by force if that does not help."""
+    _close(process.stdin)
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        if os.name == "posix":
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except OSError:
+                pass
+        process.kill()
+        process.wait()
+
+
+def _close(stream: Any) -> None:
+    try:
+        stream.close()
+    except OSError:
+        pass
+
+
+def _variables(initial: Mapping[str, str]) -> dict[str, str]:
+    """The variables as they are now, but for those that this kernel made its own."""
+    variables = dict(os.environ)
+    for name in _RESTORED:
+        variables.pop(name, None)
+        if name in initial:
+            variables[name] = initial[name]
+    return variables

@@ -1,0 +1,200 @@
+"""The kernel: ipykernel's, which completes its environment before it runs a user's code."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+from typing import Any
+
+from ipykernel.ipkernel import IPythonKernel
+
+from . import replace
+from .completing import Completion, Failed, unforeseen
+
+__all__ = ["ScriptEnvKernel"]
+
+
+class ScriptEnvKernel(IPythonKernel):
+    """ipykernel's kernel with one step before the execution of a user's code."""
+
+    completion: Completion
+    """Set before the kernel is made; there is one kernel in a process."""
+
+    streams: replace.Streams | None = None
+    replaced = False
+    """Whether this kernel has taken over from one that it replaced; it never does so twice."""
+
+    inbox: replace.Inbox
+
+    _shown = False
+    _add_folder = False
+    _use_jedi = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.inbox = replace.Inbox()
+        super().__init__(**kwargs)
+
+    def hold_back(self) -> None:
+        """Keep the source's folder out until a user runs code.
+
+        Neither imports nor completions may load a module that merely lies beside the notebook.
+        """
+        config = self.config.get("InteractiveShellApp", {}).get("ignore_cwd", False)
+        self._add_folder = not config and "" not in sys.path
+        completer = getattr(self.shell, "Completer", None)
+        self._use_jedi = getattr(completer, "use_jedi", False)
+        if completer is not None:
+            completer.use_jedi = False
+
+    def _let_go(self) -> None:
+        """Undo :meth:`hold_back`: a user runs code now."""
+        if self._add_folder:
+            self._add_folder = False
+            sys.path.insert(0, "")
+        if self._use_jedi:
+            self._use_jedi = False
+            self.shell.Completer.use_jedi = True
+
+    async def do_execute(
+        self,
+        code: str,
+        silent: bool,
+        store_history: bool = True,
+        user_expressions: Any = None,
+        allow_stdin: bool = False,
+        **more: Any,
+    ) -> Any:
+        """Complete the environment if the user asked for this execution, then run it.
+
+        A user's execution is one that is not silent and is kept in the history. Any other runs as it
+        is: start-up code of clients and variable inspectors are not a user.
+        """
+        by_user = not silent and (store_history or self.completion.always)
+        if by_user:
+            reply = self._complete(code)
+            if reply is not None:
+                return reply
+            self._let_go()
+        else:
+            self.inbox.ran_unasked(code)
+        result = super().do_execute(
+            code, silent, store_history, user_expressions, allow_stdin, **self._accepted(more)
+        )
+        result = await _finished(result)
+        if by_user:
+            self.completion.user_ran()
+        return result
+
+    def _accepted(self, more: dict[str, Any]) -> dict[str, Any]:
+        parameters = inspect.signature(super().do_execute).parameters
+        return {name: value for name, value in more.items() if name in parameters}
+
+    def _complete(self, code: str) -> dict[str, Any] | None:
+        """Complete the environment before *code*; give the reply if it must not run.
+
+        Never awaits: an interrupt must raise here, not tear down the event loop.
+        """
+        try:
+            request = self.completion.request_for(code)
+            if request is None:
+                self.inbox.close()
+                return None
+            self._start_progress()
+            answer = self.completion.carry_out(request, self._show)
+        except Failed as failed:
+            self._end_progress()
+            return self._error_reply(failed)
+        except Exception as error:  # noqa: BLE001 - without a reply the cell would wait for ever
+            self._end_progress()
+            return self._error_reply(unforeseen(error))
+        self._end_progress()
+        if answer.get("replace"):
+            return self._replace(answer["replace"])
+        if answer.get("note"):
+            self._stream(answer["note"] + "\n", "stderr")
+        self.inbox.close()
+        return None
+
+    def _replace(self, reason: str) -> dict[str, Any]:
+        """Start anew in the completed environment; returns only where that is impossible."""
+        if (
+            self.streams is not None
+            and not self.replaced
+            and threading.current_thread() is threading.main_thread()
+        ):
+            replace.become_new(self)
+        message = f"A restart is needed: {reason}."
+        error = {
+            "code": "restart-needed",
+            "message": message,
+            "hint": "Restart the kernel; the environment is complete.",
+            "problems": [],
+        }
+        return self._error_reply(Failed("RestartNeeded", error))
+
+    def _start_progress(self) -> None:
+        self._shown = False
+
+    def _show(self, event: dict[str, Any]) -> None:
+        text = event.get("text") or event.get("for") or event.get("name")
+        if event["event"] == "waiting":
+            text = f"Waiting for {event.get('for', 'another process')} …"
+        if text:
+            self._shown = True
+            self._stream(f"{text}\n")
+
+    def _end_progress(self) -> None:
+        if self._shown:
+            self._shown = False
+            # `wait=True` would leave the progress standing when the cell prints nothing.
+            self.send_response(self.iopub_socket, "clear_output", {"wait": False})
+
+    def _stream(self, text: str, name: str = "stdout") -> None:
+        self.send_response(self.iopub_socket, "stream", {"name": name, "text": text})
+
+    def _error_reply(self, failed: Failed) -> dict[str, Any]:
+        content = {"ename": failed.name, "evalue": str(failed), "traceback": failed.lines()}
+        self.send_response(self.iopub_socket, "error", content)
+        return {
+            "status": "error",
+            "execution_count": self.shell.execution_count,
+            "user_expressions": {},
+            "payload": [],
+            **content,
+        }
+
+    async def dispatch_shell(self, msg: Any, *arguments: Any, **more: Any) -> None:
+        """Handle a request; what is handled to its end is not handed to a new kernel."""
+        await _finished(super().dispatch_shell(msg, *arguments, **more))
+        self.inbox.answered(msg)
+
+    async def dispatch_control(self, msg: Any, *arguments: Any) -> None:
+        """Handle a request of the control channel, unless it is for the kernel to come."""
+        if self.inbox.lets_control_through(msg):
+            await _finished(super().dispatch_control(msg, *arguments))
+
+    async def shell_channel_thread_main(self, msg: Any) -> None:
+        """Let a request through to its shell (ipykernel 7, in the thread of the shell channel)."""
+        if self.inbox.lets_through(msg):
+            await super().shell_channel_thread_main(msg)
+
+    def schedule_dispatch(self, dispatch: Any, *arguments: Any) -> None:
+        """Let a request through to the queue (ipykernel 6)."""
+        if not arguments or self.inbox.lets_through(arguments[0]):
+            super().schedule_dispatch(dispatch, *arguments)
+
+    def inject(self, msg: Any) -> None:
+        """Handle a request as if it had just arrived on the shell channel."""
+        thread = getattr(self, "shell_channel_thread", None)
+        if thread is not None:
+            thread.io_loop.add_callback(self.shell_channel_thread_main, msg)
+        elif hasattr(super(), "schedule_dispatch"):
+            self.schedule_dispatch(self.dispatch_shell, msg)
+        else:
+            self.io_loop.add_callback(self.shell_main, None, msg)
+
+
+async def _finished(result: Any) -> Any:
+    """Wait for what an older ipykernel gives at once and a newer one later."""
+    return await result if inspect.isawaitable(result) else result

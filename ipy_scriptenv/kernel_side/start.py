@@ -1,0 +1,80 @@
+"""The first steps of a kernel: its paths, its variables, its live lock, then ipykernel."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from . import check, live
+
+__all__ = ["main"]
+
+_PREPARED = "SCRIPTENV_PREPARED"
+"""Set where a host has just made sure that everything stands, so that nothing is looked at twice."""
+
+
+def main(environment: str, home: str, record: dict[str, Any]) -> None:
+    """Run the kernel of *environment* until it ends.
+
+    Called by the launcher, which is ``__main__``, with the record as it was read just now.
+    """
+    prepared = os.environ.pop(_PREPARED, None) is not None
+    layer = _layer_path(home, record)
+    if not prepared and _must_ask_host(environment, record, layer):
+        _become_host_launch(environment, record)
+    _set_paths(environment, layer)
+    initial = dict(os.environ)
+    _set_variables(environment, os.path.join(home, "kernel-side-v1", record["kernel_side"]))
+    lock = live.hold(environment, home, record["kernel"])
+
+    from .app import run
+
+    run(environment, home, record, lock, initial)
+
+
+def _layer_path(home: str, record: dict[str, Any]) -> str | None:
+    if record["kernel"] == "own":
+        return None
+    return os.path.join(home, "kernels-v1", record["kernel"], "site-packages")
+
+
+def _must_ask_host(environment: str, record: dict[str, Any], layer: str | None) -> bool:
+    """Whether what decides about interpreter and kernel may differ from what stands."""
+    if os.path.exists(os.path.join(environment, "scriptenv.changing")):
+        return True
+    if layer is not None and not os.path.isdir(layer):
+        return True
+    return record["pending"] is not None or check.source_changed(record)
+
+
+def _become_host_launch(environment: str, record: dict[str, Any]) -> None:
+    """Let a host get or init, and start anew; without a host, go on with what stands."""
+    for host in record["hosts"]:
+        if not os.access(host["python"], os.X_OK):
+            continue
+        argv = [host["python"], "-P", "-m", "ipy_scriptenv.launch", environment, *sys.argv[1:]]
+        if os.name == "posix":
+            os.execv(argv[0], argv)
+        import subprocess
+
+        sys.exit(subprocess.call(argv))
+
+
+def _set_paths(environment: str, layer: str | None) -> None:
+    """Take the launcher's folder off the path; put the layer behind the environment's packages."""
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != environment]
+    if layer is not None:
+        sys.path.append(layer)
+
+
+def _set_variables(environment: str, side: str) -> None:
+    """Make commands reach this environment: its own first, then our ``pip`` and ``uv``."""
+    scripts = os.path.join(environment, "Scripts" if os.name == "nt" else "bin")
+    rest = os.environ.get("PATH", os.defpath)
+    ours = {scripts, os.path.join(side, "bin")}
+    kept = [entry for entry in rest.split(os.pathsep) if entry not in ours]
+    os.environ["PATH"] = os.pathsep.join([scripts, os.path.join(side, "bin"), *kept])
+    os.environ["VIRTUAL_ENV"] = environment
+    for name in ("SCRIPTENV_SOURCE", "CONDA_PREFIX", "PYTHONHOME"):
+        os.environ.pop(name, None)

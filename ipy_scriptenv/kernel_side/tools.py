@@ -1,0 +1,31 @@
+"""The `pip` and `uv` on a kernel's PATH: they reach its environment, never the host's.
+
+Runs in the environment's Python, isolated: ``tools.py pip ARGUMENTS`` or ``tools.py uv ARGUMENTS``.
+A host does the work, under the environment's lock.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+
+def main() -> int:
+    """Hand the call to a host that is there; give its exit code."""
+    environment = sys.prefix
+    with open(os.path.join(environment, "scriptenv.json"), encoding="utf-8") as file:
+        record = json.load(file)
+    for host in record["hosts"]:
+        if os.access(host["python"], os.X_OK):
+            argv = [host["python"], "-P", "-m", "ipy_scriptenv.host", "--tool", environment]
+            return subprocess.call(argv + sys.argv[1:])
+    print(
+        "ipy-scriptenv is not installed any more; `pip install ipy-scriptenv` in the Python that "
+        "runs Jupyter brings it back.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""The kernel layer: ipykernel and what it needs, installed once per Python ABI.
+
+A layer is a folder ``<abi>-<digest of the hash-locked list>`` with ``site-packages`` (byte-compiled)
+and ``layer.json``, which is written before the folder gets its name. It never changes after that.
+The launcher appends it to ``sys.path`` after the environment's own packages, so an environment
+holds exactly what its source declares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from ipy_scriptenv import processes, settings
+from ipy_scriptenv.errors import EngineFailed
+from ipy_scriptenv.interpreters import host_python
+from ipy_scriptenv.kernels import borrow
+from ipy_scriptenv.locks import exclusive
+from ipy_scriptenv.plan import marker_environment
+from ipy_scriptenv.record import Python
+from ipy_scriptenv.store import Store, environment_python, explained, remove_tree, write_atomically
+from ipy_scriptenv.uv import Uv
+
+__all__ = ["Layer", "ensure_layer", "find_layer", "layer_list", "layer_name", "site_packages"]
+
+_INFO = "layer.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer that stands.
+
+    :param name: its folder's name
+    :param packages: version of each distribution in it
+    :param requires: what each distribution in it requires, markers already decided
+    :param curve: whether its ipykernel can encrypt its connections
+    """
+
+    name: str
+    packages: Mapping[str, str]
+    requires: Mapping[str, tuple[str, ...]]
+    curve: bool
+
+
+def layer_list() -> bytes:
+    """Give the hash-locked list: the administrator's, or the one that comes with this package."""
+    chosen = settings.layer_lock()
+    if chosen is not None:
+        with explained(chosen):
+            return chosen.read_bytes()
+    return importlib.resources.files(__package__).joinpath("layer.txt").read_bytes()
+
+
+def layer_name(python: Python) -> str:
+    """Name the layer for an interpreter, there or not."""
+    return f"{python.abi}-{hashlib.sha256(layer_list()).hexdigest()[:12]}"
+
+
+def find_layer(store: Store, name: str) -> Layer | None:
+    """Look for a layer that stands."""
+    try:
+        data = json.loads((store.layers / name / _INFO).read_text("utf-8"))
+        requires = {key: tuple(value) for key, value in data["requires"].items()}
+        return Layer(
+            name=name, packages=data["packages"], requires=requires, curve=bool(data["curve"])
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def ensure_layer(store: Store, uv: Uv, python: Python) -> Layer:
+    """Give the layer for an interpreter; build it if it is missing, once, whoever asks.
+
+    :raises ScriptEnvError: if it cannot be built, in uv's words
+    """
+    name = layer_name(python)
+    found = find_layer(store, name)
+    if found is not None:
+        return found
+    on_wait = lambda: uv.on_event({"event": "waiting", "for": "the kernel layer"})  # noqa: E731
+    lock = exclusive(store.lock(f"layer-{name}"), timeout=settings.lock_timeout(), on_wait=on_wait)
+    with lock as held:
+        found = find_layer(store, name)
+        if found is not None:
+            return found
+        _sweep(store, name)
+        build = store.layers / f".building-{name}-{secrets.token_hex(4)}"
+        heirs = Uv(
+            binary=uv.binary, work=uv.work, held=held, cancel=uv.cancel, on_event=uv.on_event
+        )
+        try:
+            with explained(build):
+                ready = _build(build, heirs, python, final=store.layers / name)
+                ready.rename(store.layers / name)
+        finally:
+            remove_tree(build)
+    found = find_layer(store, name)
+    if found is None:
+        msg = f"The kernel layer `{name}` was built but cannot be read."
+        raise EngineFailed(msg)
+    return found
+
+
+def site_packages(environment: Path, python: Python) -> Path:
+    """Where a virtual environment keeps its packages."""
+    if sys.platform == "win32":
+        return environment / "Lib" / "site-packages"
+    free_threaded = "t" if f"-{python.minor.replace('.', '')}t-" in python.abi else ""
+    return environment / "lib" / f"python{python.minor}{free_threaded}" / "site-packages"
+
+
+def supports_curve(site: Path) -> bool:
+    """Say whether the ipykernel in a folder of packages can encrypt its connections."""
+    try:
+        return "curve_secretkey" in (site / "ipykernel" / "kernelapp.py").read_text("utf-8")
+    except OSError:
+        return False
+
+
+def _build(build: Path, uv: Uv, python: Python, *, final: Path) -> Path:
+    """Make a complete layer inside the folder *build*; *final* is where it will stand."""
+    environment, ready = build / "environment", build / "ready"
+    ready.mkdir(parents=True, mode=0o700)
+    uv.create(environment, python=Path(python.base))
+    site = site_packages(environment, python)
+    text = layer_list()
+    uv.on_event({"event": "installing", "text": f"preparing the kernel for Python {python.minor}"})
+    borrowed = python.abi == host_python().abi and borrow.from_host(text.decode(), site)
+    if not borrowed:
+        listing = build / "layer.txt"
+        listing.write_bytes(text)
+        uv.install(
+            environment,
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "--no-deps",
+            "--requirements",
+            str(listing),
+        )
+    _compile(environment, site, final / "site-packages")
+    site.rename(ready / "site-packages")
+    info = _describe(ready / "site-packages", python)
+    write_atomically(ready / _INFO, json.dumps(asdict(info), indent=1).encode())
+    return ready
+
+
+def _compile(environment: Path, site: Path, final: Path) -> None:
+    """Compile every module for its final place, so that no start has to."""
+    argv = [
+        str(environment_python(environment)),
+        "-I",
+        "-m",
+        "compileall",
+        "-q",
+        "-j",
+        "0" if (os.cpu_count() or 1) > 1 else "1",
+        "-s",
+        str(site),
+        "-p",
+        str(final),
+        str(site),
+    ]
+    # Files that are templates or for another Python do not compile; that is no failure.
+    processes.run(argv, cwd=environment, env=settings.child_environment())
+
+
+def _describe(site: Path, python: Python) -> Layer:
+    """Read what a layer holds and requires."""
+    markers = marker_environment(python.version)
+    packages: dict[str, str] = {}
+    requires: dict[str, tuple[str, ...]] = {}
+    for found in metadata.distributions(path=[str(site)]):
+        name = canonicalize_name(found.metadata["Name"])
+        packages[name] = found.version
+        requires[name] = tuple(_decided(found.requires or (), markers))
+    return Layer(name="", packages=packages, requires=requires, curve=supports_curve(site))
+
+
+def _decided(requirements: list[str] | tuple[()], environment: dict[str, str]) -> list[str]:
+    decided = []
+    for text in requirements:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            decided.append(f"{requirement.name}{requirement.specifier}")
+    return decided
+
+
+def _sweep(store: Store, name: str) -> None:
+    for left in store.layers.glob(f".building-{name}-*"):
+        remove_tree(left)

@@ -1,0 +1,154 @@
+"""Who may change an environment, and who is at home in it.
+
+``locks/<name>.lock`` is held by the one host that changes an environment; a uv process that works
+for it inherits the lock, so that it is never free while a uv lives. ``locks/<name>.kernels/<id>``
+is one file per running kernel, locked by that kernel for its life. Both are locks of the operating
+system (``flock``, ``LockFileEx``): they are gone with the process that holds them, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import lock_descriptor
+
+from ipy_scriptenv.errors import LockTimeout, PermissionRefused
+
+__all__ = ["Held", "RunningKernel", "exclusive", "is_held", "running_kernels"]
+
+_POLL = 0.05
+_PATIENCE = 1.0
+"""Seconds before waiting is told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A lock that this process holds; *descriptor* may be inherited by a child."""
+
+    descriptor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningKernel:
+    """A kernel that is at home in an environment.
+
+    :param uuid: its own name, that of its file
+    :param pid: its process
+    :param kernel: the layer it runs on, or ``own``
+    :param imported: what it has imported from the environment, as paths relative to the folder of
+        packages, one for each package
+    """
+
+    uuid: str
+    pid: int
+    kernel: str
+    imported: frozenset[str] = frozenset()
+
+
+@contextlib.contextmanager
+def exclusive(
+    path: Path, *, timeout: float, on_wait: Callable[[], None] | None = None
+) -> Iterator[Held]:
+    """Hold the lock file *path* alone.
+
+    :param timeout: seconds to wait; 0: do not wait
+    :param on_wait: called once, after one second of waiting
+    :raises LockTimeout: if another process held it all the while
+    :raises PermissionRefused: if the file system gives no locks, or the file is not ours
+    """
+    descriptor = _open(path)
+    try:
+        started = time.monotonic()
+        told = False
+        while not _try(descriptor, path):
+            waited = time.monotonic() - started
+            if waited >= timeout:
+                msg = f"Another process has been changing this environment for {waited:.0f} s."
+                raise LockTimeout(msg)
+            if waited >= _PATIENCE and not told and on_wait is not None:
+                told = True
+                on_wait()
+            time.sleep(_POLL)
+        yield Held(descriptor=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Say whether a process holds the lock file *path* now."""
+    if not path.exists():
+        return False
+    descriptor = _open(path)
+    try:
+        return not _try(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def running_kernels(folder: Path) -> list[RunningKernel]:
+    """List the kernels whose live locks in *folder* are held; files of dead ones are removed."""
+    found = []
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    for name in names:
+        path = folder / name
+        try:
+            descriptor = _open(path, create=False)
+        except FileNotFoundError:
+            continue
+        try:
+            if _try(descriptor, path):
+                path.unlink(missing_ok=True)
+                continue
+            found.append(_running(name, _read(path)))
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def _running(uuid: str, data: dict[str, Any]) -> RunningKernel:
+    imported = data.get("imported", ())
+    return RunningKernel(
+        uuid=uuid,
+        pid=int(data.get("pid", 0)),
+        kernel=str(data.get("kernel", "")),
+        imported=frozenset(imported if isinstance(imported, list) else ()),
+    )
+
+
+def _open(path: Path, *, create: bool = True) -> int:
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        return os.open(path, flags | (os.O_CREAT if create else 0), 0o600)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS):
+            msg = f"The lock file `{path}` cannot be opened: {error.strerror}."
+            raise PermissionRefused(msg) from error
+        raise
+
+
+def _try(descriptor: int, path: Path) -> bool:
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError as error:
+        msg = f"The file system of `{path}` gives no locks: {error.strerror}."
+        hint = "Set `SCRIPTENV_HOME` to a folder on a local disk."
+        raise PermissionRefused(msg, hint=hint) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,50 @@
+"""What ``%scriptenv`` means, whoever asks: a line's words in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ipy_scriptenv import environments, present
+from ipy_scriptenv.environments import Context
+from ipy_scriptenv.errors import WrongCall
+from ipy_scriptenv.record import Source
+
+__all__ = ["USAGE", "answer"]
+
+USAGE = "%scriptenv [status|sync|find|list] [SOURCE]"
+
+
+def answer(words: Sequence[str], *, default: Source | None, folder: Path, context: Context) -> str:
+    """Carry out one line of the magic and give what to show.
+
+    :param words: the words after ``%scriptenv``; none mean ``status``
+    :param default: the source where the line names none, the notebook's own
+    :param folder: relative paths are taken from here
+    :raises ScriptEnvError: as the verbs
+    """
+    verb, *rest = words or ("status",)
+    if verb in ("-h", "--help", "help"):
+        return f"{USAGE}\n"
+    if verb not in ("status", "sync", "find", "list") or len(rest) > 1 or (verb == "list" and rest):
+        msg = f"`%scriptenv {' '.join(words)}` is no call that there is."
+        raise WrongCall(msg, hint=f"Usage: {USAGE}")
+    if verb == "list":
+        return present.list_text(environments.list_environments(context=context))
+    source = _source(rest, default, folder)
+    if verb == "status":
+        return present.status_text(environments.status(source, context=context))
+    if verb == "find":
+        return f"{environments.find(source, context=context).python}\n"
+    return present.sync_text(environments.sync(source, context=context))
+
+
+def _source(rest: Sequence[str], default: Source | None, folder: Path) -> Source:
+    if rest:
+        given = rest[0]
+        is_url = given.startswith(("https://", "http://"))
+        return environments.locate(given if is_url else folder / Path(given).expanduser())
+    if default is None:
+        msg = "It is not known which notebook this is."
+        raise WrongCall(msg, hint=f"Name its path. Usage: {USAGE}")
+    return default

@@ -1,0 +1,170 @@
+"""The one place where environment variables are read.
+
+=============================  ==================================================================
+``SCRIPTENV_HOME``             where environments live; default: the user's data folder
+``SCRIPTENV_LOCK_TIMEOUT``     seconds to wait for another process; default 600
+``SCRIPTENV_LAYER_LOCK``       path of another hash-locked list for the kernel layer
+``UV_*`` and the rest          handed to uv, but for what would point it at another target
+=============================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import platformdirs
+
+from ipy_scriptenv.kernel_side.check import settings_digest
+
+__all__ = [
+    "child_environment",
+    "config_files",
+    "home",
+    "layer_lock",
+    "lock_timeout",
+    "resolver_settings",
+    "search_path",
+    "uv_environment",
+    "variable",
+]
+
+_REDIRECTS = frozenset(
+    {
+        "CONDA_DEFAULT_ENV",
+        "CONDA_PREFIX",
+        "FORCE_COLOR",
+        "CLICOLOR_FORCE",
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "UV_BREAK_SYSTEM_PACKAGES",
+        "UV_DEV",
+        "UV_ENV_FILE",
+        "UV_FROZEN",
+        "UV_ISOLATED",
+        "UV_LOCKED",
+        "UV_NO_DEV",
+        "UV_NO_EDITABLE",
+        "UV_NO_GROUP",
+        "UV_NO_INSTALL_LOCAL",
+        "UV_NO_INSTALL_PACKAGE",
+        "UV_NO_INSTALL_PROJECT",
+        "UV_NO_INSTALL_WORKSPACE",
+        "UV_NO_SYNC",
+        "UV_PREFIX",
+        "UV_PROJECT",
+        "UV_PROJECT_ENVIRONMENT",
+        "UV_PYTHON",
+        "UV_QUIET",
+        "UV_SHOW_RESOLUTION",
+        "UV_SYSTEM_PYTHON",
+        "UV_TARGET",
+        "UV_VENV_CLEAR",
+        "UV_VENV_PROMPT",
+        "UV_VENV_RELOCATABLE",
+        "UV_VENV_SEED",
+        "UV_WORKING_DIR",
+        "UV_WORKING_DIRECTORY",
+        "VIRTUAL_ENV",
+        "VIRTUAL_ENV_PROMPT",
+        "__PYVENV_LAUNCHER__",
+    }
+)
+"""Variables that would give uv another target, another interpreter or another kind of output."""
+
+
+def home() -> Path:
+    """Where everything of ours lives; absolute."""
+    chosen = os.environ.get("SCRIPTENV_HOME")
+    if chosen:
+        return Path(os.path.abspath(Path(chosen).expanduser()))  # noqa: PTH100 - resolve() follows links
+    return platformdirs.user_data_path("ipy-scriptenv", appauthor=False)
+
+
+def lock_timeout() -> float:
+    """Seconds to wait for another process that changes an environment."""
+    try:
+        return float(os.environ.get("SCRIPTENV_LOCK_TIMEOUT", "600"))
+    except ValueError:
+        return 600.0
+
+
+def layer_lock() -> Path | None:
+    """An administrator's hash-locked list for the kernel layer; ``None``: the one of this package."""
+    chosen = os.environ.get("SCRIPTENV_LAYER_LOCK")
+    return Path(chosen) if chosen else None
+
+
+def uv_environment(**more: str) -> dict[str, str]:
+    """Give the environment variables for a uv process.
+
+    The user's index, cache, proxy and certificate settings stay; what would point uv at another
+    target goes. :param more: variables to set
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in _REDIRECTS}
+    return {**kept, "PATH": search_path(), "NO_COLOR": "1", "UV_NO_PROGRESS": "1", **more}
+
+
+def child_environment(
+    given: Mapping[str, str] | None = None, *, add: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Give the environment variables for a process of another Python than the host's.
+
+    :param given: variables to start from; default: this process's
+    :param add: variables to set
+    """
+    source = os.environ if given is None else given
+    unwanted = ("PYTHONHOME", "__PYVENV_LAUNCHER__")
+    kept = {name: value for name, value in source.items() if name not in unwanted}
+    return {**kept, **(add or {})}
+
+
+def search_path() -> str:
+    """Give a ``PATH`` that is safe and useful for finding interpreters.
+
+    Relative entries go: they mean the folder that a process happens to run in. The shims of pyenv,
+    asdf and mise give way to the interpreters behind them, because a shim answers for one version
+    only, whichever the folder asks for.
+    """
+    entries: list[str] = []
+    for entry in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        folder = Path(entry)
+        if not folder.is_absolute():
+            continue
+        if folder.name == "shims":
+            found = sorted(
+                str(path)
+                for pattern in ("versions/*/bin", "installs/python/*/bin")
+                for path in folder.parent.glob(pattern)
+            )
+            entries += found or [entry]
+        else:
+            entries.append(entry)
+    return os.pathsep.join(dict.fromkeys(entries))
+
+
+def config_files() -> tuple[Path, ...]:
+    """Give the places of uv's user-wide and system-wide configuration, there or not."""
+    chosen = os.environ.get("UV_CONFIG_FILE")
+    if chosen:
+        return (Path(chosen).absolute(),)
+    if sys.platform == "win32":
+        user = Path(os.environ.get("APPDATA", "~")).expanduser()
+        system = [Path(os.environ.get("PROGRAMDATA", "C:\\ProgramData"))]
+    else:
+        user = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+        system = [Path(part) for part in os.environ.get("XDG_CONFIG_DIRS", "").split(":") if part]
+        system.append(Path("/etc"))
+    return tuple(folder / "uv" / "uv.toml" for folder in (user, *system))
+
+
+def variable(name: str) -> str | None:
+    """Give a variable that one process of ours sets for another."""
+    return os.environ.get(name)
+
+
+def resolver_settings() -> str:
+    """Digest the environment variables that decide what uv would install, without credentials."""
+    return settings_digest(os.environ)

@@ -1,0 +1,223 @@
+"""The stage of all tests: a home of their own, a local index, interpreters, a server, a browser.
+
+Nothing here reaches into the user's own folders, and no setting of the user's reaches into a test,
+but what it takes to reach a package index: its address, credentials, proxy and certificates.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from uv import find_uv_bin
+
+from tests.index.build import build_index
+from tests.jupyter_server import JupyterServer, running_lab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSER_OPTIONS = (
+    "--no-sandbox",  # root, as in most containers, may not have one
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    # The rest keeps it from calling home, which fails noisily where there is no network.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+_FOREIGN = re.compile(
+    r"(CONDA|IPYTHON|JPY|JUPYTER|PIP|PYTHON|SCRIPTENV|UV|VIRTUAL_ENV|XDG_\w+_HOME)(_|$)"
+    r"|IPYTHONDIR|PYTHON\w+|MPLBACKEND"
+)
+_INDEX_SETTING = re.compile(
+    r"UV_(DEFAULT_INDEX|INDEX(_\w+)?|EXTRA_INDEX_URL|INSECURE_HOST|KEYRING_PROVIDER"
+    r"|NATIVE_TLS|SYSTEM_CERTS|HTTP_\w+|NETRC)"
+)
+# Where only pip was told how to reach an index, uv is told the same.
+_PIP_AND_UV = {
+    "PIP_CERT": "SSL_CERT_FILE",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """A user's folders, for one test; this process's environment variables lead there.
+
+    :param path: the home folder itself
+    :param scriptenv: what ``SCRIPTENV_HOME`` says
+    :param jupyter_data: Jupyter's data folder, the user's
+    """
+
+    path: Path
+    scriptenv: Path
+    jupyter_data: Path
+
+    @property
+    def kernelspecs(self) -> Path:
+        """Where the kernelspecs of sources are written."""
+        return self.jupyter_data / "kernels"
+
+
+@pytest.fixture(scope="session")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of the local package index (``tests/index/build.py``)."""
+    return build_index(tmp_path_factory.mktemp("index"))
+
+
+@pytest.fixture(scope="session")
+def uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give uv's cache for the whole run: each wheel is fetched once, and never from the user's."""
+    return tmp_path_factory.mktemp("uv-cache")
+
+
+@pytest.fixture(scope="session")
+def pythons() -> dict[str, Path]:
+    """Give this machine's CPython interpreters by minor version, such as ``"3.12"``.
+
+    They are real ones: no shim, no virtual environment. 3.9 is the oldest that is looked for.
+    """
+    folders = [Path(folder) for folder in os.get_exec_path() if Path(folder).is_absolute()]
+    folders += sorted(_pyenv_root().glob("versions/*/bin"), reverse=True)
+    folders += sorted(_uv_pythons().glob("*/bin"), reverse=True)
+    found: dict[str, Path] = {}
+    for minor in (f"3.{number}" for number in range(9, 16)):
+        for folder in folders:
+            interpreter = _real_interpreter(folder / f"python{minor}", minor)
+            if interpreter is not None:
+                found[minor] = interpreter
+                break
+    return found
+
+
+@pytest.fixture
+def home(tmp_path: Path, uv_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Move this process, and all that it starts, into an empty home at ``tmp_path / "home"``.
+
+    The environment of the tests comes first on ``PATH``, as if it were active.
+    """
+    settings = _settings_for_an_index()
+    managers = {"PYENV_ROOT": _pyenv_root(), "UV_PYTHON_INSTALL_DIR": _uv_pythons()}
+    managers = {name: folder for name, folder in managers.items() if folder.is_dir()}
+    for name in filter(_FOREIGN.match, list(os.environ)):
+        monkeypatch.delenv(name)
+    path = tmp_path / "home"
+    home = Home(path=path, scriptenv=path / "scriptenv", jupyter_data=path / "jupyter-data")
+    path.mkdir(mode=0o700)
+    folders = {
+        "HOME": path,
+        "IPYTHONDIR": path / "ipython",
+        "JUPYTER_CONFIG_DIR": path / "jupyter-config",
+        "JUPYTER_DATA_DIR": home.jupyter_data,
+        "JUPYTER_RUNTIME_DIR": path / "jupyter-runtime",
+        "SCRIPTENV_HOME": home.scriptenv,
+        "UV_CACHE_DIR": uv_cache,
+        "XDG_CACHE_HOME": path / "cache",
+        "XDG_CONFIG_HOME": path / "config",
+        "XDG_DATA_HOME": path / "data",
+        "XDG_STATE_HOME": path / "state",
+    }
+    for name, value in (settings | managers | folders).items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    return home
+
+
+@pytest.fixture
+def offline(
+    home: Home,  # noqa: ARG001 - it clears away settings, so it comes first
+    index: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """Make the local index the only one: uv reaches no network in this test."""
+    monkeypatch.setenv("UV_FIND_LINKS", str(index))
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    return index
+
+
+@pytest.fixture
+def lab(home: Home) -> Iterator[JupyterServer]:
+    """Run a JupyterLab server in the test's home, on the folder ``tmp_path / "work"``."""
+    with running_lab(home.path.parent / "work") as server:
+        yield server
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """Start a headless Chromium; without one the test is skipped, under ``CI`` it fails.
+
+    It lives for one test alone: while Playwright's event loop runs, no other can in this thread.
+    """
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        missing = f"no browser: none of {', '.join(BROWSERS)} is on PATH"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=[*BROWSER_OPTIONS])
+        yield browser
+        browser.close()
+
+
+def _settings_for_an_index() -> dict[str, str]:
+    """Choose the outer environment variables by which uv reaches an index."""
+    settings = {name: value for name, value in os.environ.items() if _INDEX_SETTING.fullmatch(name)}
+    for pip_name, uv_name in _PIP_AND_UV.items():
+        value = os.environ.get(pip_name)
+        if value and uv_name not in os.environ:
+            settings[uv_name] = value
+    return settings
+
+
+def _pyenv_root() -> Path:
+    return Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+
+
+@cache
+def _uv_pythons() -> Path:
+    """Give the folder of the interpreters that uv has installed for the user."""
+    answer = subprocess.run(
+        [find_uv_bin(), "python", "dir", "--no-config"], capture_output=True, text=True, check=True
+    )
+    return Path(answer.stdout.strip())
+
+
+def _real_interpreter(program: Path, minor: str) -> Path | None:
+    """Ask *program* for the interpreter behind it; ``None`` if it is none of that version.
+
+    A shim may be there for a version that is switched off: it ends with an error.
+    """
+    if not program.is_file():
+        return None
+    question = (
+        "import json, sys; print(json.dumps([sys.implementation.name,"
+        " '%d.%d' % sys.version_info[:2], sys._base_executable]))"
+    )
+    try:
+        answer = subprocess.run(
+            [program, "-I", "-c", question], capture_output=True, check=True, timeout=30
+        )
+        implementation, version, executable = json.loads(answer.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return Path(executable) if (implementation, version) == ("cpython", minor) else None

@@ -1,0 +1,398 @@
+"""A real JupyterLab server, and a client that asks as JupyterLab's front end does.
+
+REST goes through :class:`JupyterServer`, the messages of one kernel through :class:`Kernel`. What
+they carry stays the plain JSON that it is, as in `Jupyter's own description
+<https://jupyter-client.readthedocs.io/en/stable/messaging.html>`_.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+import websocket
+
+__all__ = ["Execution", "JupyterServer", "Kernel", "Refused", "running_lab"]
+
+Json = dict[str, Any]
+
+PATIENCE = 120.0
+"""Seconds to wait for an answer before the test fails."""
+
+
+class Refused(Exception):
+    """The server answered with an error.
+
+    :param status: of HTTP
+    :param message: what a user would read in JupyterLab's dialog
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """What came of one execute request.
+
+    :param reply: content of the ``execute_reply``
+    :param messages: everything that the kernel published for this request, in order
+    """
+
+    reply: Json
+    messages: tuple[Json, ...]
+
+    @property
+    def status(self) -> str:
+        return str(self.reply["status"])
+
+    @property
+    def stdout(self) -> str:
+        return self._stream("stdout")
+
+    @property
+    def stderr(self) -> str:
+        return self._stream("stderr")
+
+    @property
+    def result(self) -> str | None:
+        """The cell's value as text; ``None`` if it had none."""
+        results = self.contents("execute_result")
+        return results[-1]["data"]["text/plain"] if results else None
+
+    @property
+    def error(self) -> Json | None:
+        """``ename``, ``evalue`` and ``traceback``, as the cell shows them."""
+        errors = self.contents("error")
+        return errors[-1] if errors else None
+
+    def contents(self, message_type: str) -> list[Json]:
+        return [
+            message["content"]
+            for message in self.messages
+            if message["header"]["msg_type"] == message_type
+        ]
+
+    def _stream(self, name: str) -> str:
+        return "".join(
+            content["text"] for content in self.contents("stream") if content["name"] == name
+        )
+
+
+class Kernel:
+    """The channels of one kernel over the server's websocket; close it, or use it in ``with``.
+
+    It survives restarts of its kernel, as JupyterLab's own connection does.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self._session = uuid.uuid4().hex
+        self._socket = websocket.create_connection(
+            f"{url}?session_id={self._session}",
+            header=[f"Authorization: token {token}"],
+            timeout=PATIENCE,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def execute(
+        self,
+        code: str,
+        *,
+        silent: bool = False,
+        store_history: bool = True,
+        answers: Sequence[str] = (),
+        subshell: str | None = None,
+        timeout: float = PATIENCE,
+    ) -> Execution:
+        """Run *code* and wait until the kernel has answered and is idle again.
+
+        :param answers: what is typed at each ``input()``, in turn
+        :param subshell: the id of the subshell that runs it
+        :raises TimeoutError: after *timeout* seconds; it tells what had come until then
+        """
+        request = self.send(
+            "execute_request",
+            {
+                "code": code,
+                "silent": silent,
+                "store_history": store_history,
+                "allow_stdin": bool(answers),
+                "user_expressions": {},
+                "stop_on_error": True,
+            },
+            subshell=subshell,
+        )
+        return self.collect(request, answers=answers, timeout=timeout)
+
+    def request(self, message_type: str, content: Json, *, channel: str = "shell") -> Json:
+        """Send any other request, such as ``complete_request``, and give the reply's content."""
+        return self.collect(self.send(message_type, content, channel=channel)).reply
+
+    def send(
+        self,
+        message_type: str,
+        content: Json,
+        *,
+        channel: str = "shell",
+        subshell: str | None = None,
+        parent: Json | None = None,
+    ) -> str:
+        """Send one message without waiting, and give its id."""
+        header = {
+            "msg_id": uuid.uuid4().hex,
+            "msg_type": message_type,
+            "session": self._session,
+            "username": "test",
+            "version": "5.4",
+        }
+        if subshell is not None:
+            header["subshell_id"] = subshell
+        message = {
+            "channel": channel,
+            "header": header,
+            "parent_header": parent or {},
+            "metadata": {},
+            "content": content,
+            "buffers": [],
+        }
+        self._socket.send(json.dumps(message))
+        return header["msg_id"]
+
+    def collect(
+        self, request: str, *, answers: Sequence[str] = (), timeout: float = PATIENCE
+    ) -> Execution:
+        """Wait for the reply to *request* and for the idle status that ends it.
+
+        :param request: the id that :meth:`send` gave
+        :raises TimeoutError: after *timeout* seconds
+        """
+        deadline = time.monotonic() + timeout
+        waiting_answers = iter(answers)
+        published: list[Json] = []
+        reply: Json | None = None
+        idle = False
+        while reply is None or not idle:
+            message = self._receive(deadline, published)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            if message["channel"] == "iopub":
+                published.append(message)
+                idle = idle or message["content"].get("execution_state") == "idle"
+            elif message["channel"] == "stdin":
+                answer = {"status": "ok", "value": next(waiting_answers)}
+                self.send("input_reply", answer, channel="stdin", parent=message["header"])
+            else:
+                reply = message["content"]
+        return Execution(reply=reply, messages=tuple(published))
+
+    def _receive(self, deadline: float, published: Sequence[Json]) -> Json:
+        self._socket.settimeout(max(deadline - time.monotonic(), 0.01))
+        try:
+            return dict(json.loads(self._socket.recv()))
+        except websocket.WebSocketTimeoutException:
+            raise TimeoutError(f"no end to the request; so far it published {published}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JupyterServer:
+    """A running server.
+
+    :param url: with a slash at its end
+    :param root: the folder that it serves; paths of notebooks are relative to it
+    :param log: the file with all that it prints
+    :param pid: of the server's process
+    """
+
+    url: str
+    token: str
+    root: Path
+    log: Path
+    pid: int
+
+    def request(self, method: str, path: str, body: Json | None = None) -> Any:
+        """Make one REST request and give the JSON of its answer, ``None`` where it is empty.
+
+        :param path: below the server's address, such as ``api/kernels``
+        :raises Refused: with the message that a user would see
+        """
+        request = Request(  # noqa: S310 - the address is the server's own
+            self.url + quote(path),
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"token {self.token}", "Content-Type": "application/json"},
+            method=method,
+        )
+        try:
+            with urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - as above
+                text = answer.read()
+        except HTTPError as error:
+            raise Refused(error.code, _message(error)) from None
+        return json.loads(text) if text else None
+
+    def lab_url(self, path: str) -> str:
+        """Give the address at which a browser opens *path* in JupyterLab, logged in."""
+        return f"{self.url}lab/tree/{quote(path)}?token={self.token}"
+
+    def kernelspecs(self) -> Json:
+        """Give the kernelspecs as the kernel picker sees them, by name."""
+        return dict(self.request("GET", "api/kernelspecs")["kernelspecs"])
+
+    def create_session(self, path: str, kernel_name: str) -> Json:
+        """Open the notebook at *path*: its kernel starts, or goes on if it is open already."""
+        return dict(
+            self.request(
+                "POST",
+                "api/sessions",
+                {
+                    "path": path,
+                    "name": Path(path).name,
+                    "type": "notebook",
+                    "kernel": {"name": kernel_name},
+                },
+            )
+        )
+
+    def sessions(self) -> list[Json]:
+        return list(self.request("GET", "api/sessions"))
+
+    def change_kernel(self, session_id: str, kernel_name: str) -> Json:
+        """Pick another kernel for an open notebook."""
+        return dict(
+            self.request("PATCH", f"api/sessions/{session_id}", {"kernel": {"name": kernel_name}})
+        )
+
+    def delete_session(self, session_id: str) -> None:
+        """Close the notebook and shut its kernel down."""
+        self.request("DELETE", f"api/sessions/{session_id}")
+
+    def kernel(self, kernel_id: str) -> Json:
+        """Give the kernel's model: ``name``, ``execution_state``, ``last_activity`` …."""
+        return dict(self.request("GET", f"api/kernels/{kernel_id}"))
+
+    def start_kernel(self, kernel_name: str, path: str | None = None) -> Json:
+        """Start a kernel that belongs to no session."""
+        body = {"name": kernel_name} | ({} if path is None else {"path": path})
+        return dict(self.request("POST", "api/kernels", body))
+
+    def restart_kernel(self, kernel_id: str) -> Json:
+        return dict(self.request("POST", f"api/kernels/{kernel_id}/restart"))
+
+    def interrupt_kernel(self, kernel_id: str) -> None:
+        self.request("POST", f"api/kernels/{kernel_id}/interrupt")
+
+    def delete_kernel(self, kernel_id: str) -> None:
+        self.request("DELETE", f"api/kernels/{kernel_id}")
+
+    def connect(self, kernel_id: str) -> Kernel:
+        """Open the channels of a running kernel."""
+        address = self.url.replace("http", "ws", 1) + f"api/kernels/{kernel_id}/channels"
+        return Kernel(address, self.token)
+
+    def rename(self, path: str, new_path: str) -> Json:
+        """Rename a file or a folder, and the session that has it open, as JupyterLab does both."""
+        renamed = dict(self.request("PATCH", f"api/contents/{path}", {"path": new_path}))
+        for session in self.sessions():
+            if session["path"] == path or session["path"].startswith(f"{path}/"):
+                moved = new_path + session["path"].removeprefix(path)
+                body = {"path": moved, "name": Path(moved).name, "type": session["type"]}
+                self.request("PATCH", f"api/sessions/{session['id']}", body)
+        return renamed
+
+
+@contextmanager
+def running_lab(root: Path, *options: str) -> Iterator[JupyterServer]:
+    """Run JupyterLab on *root*, with this process's environment variables, until the block is left.
+
+    :param root: made where it is missing
+    :param options: more of the command line, such as ``--ServerApp.base_url=/x/``
+    :raises RuntimeError: if it ends or says nothing before it is ready; with its log
+    """
+    program = shutil.which("jupyter-lab", path=str(Path(sys.executable).parent))
+    if program is None:
+        raise RuntimeError("JupyterLab is not in the environment of the tests: run `make test`")
+    root.mkdir(parents=True, exist_ok=True)
+    runtime = Path(os.environ["JUPYTER_RUNTIME_DIR"])
+    runtime.mkdir(parents=True, exist_ok=True)
+    log = runtime / "server.log"
+    token = secrets.token_hex(16)
+    command = [
+        program,
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.ip=127.0.0.1",
+        "--ServerApp.port=0",  # a free one; the server tells which
+        f"--ServerApp.root_dir={root}",
+        f"--IdentityProvider.token={token}",
+        "--LabApp.extension_manager=readonly",  # the other one asks the network
+        *options,
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=root, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        url = _address(process, runtime, log)
+        server = JupyterServer(url=url, token=token, root=root, log=log, pid=process.pid)
+        server.request(
+            "PUT",
+            "lab/api/settings/@jupyterlab/apputils-extension:notification",
+            {
+                "raw": '{"checkForUpdates": false, "fetchNews": "false"}'
+            },  # or a question covers the page
+        )
+        yield server
+    finally:
+        _stop(process)
+
+
+def _address(process: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
+    """Wait until the server has said where it listens and answers there."""
+    deadline = time.monotonic() + PATIENCE
+    told = runtime / f"jpserver-{process.pid}.json"
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            url = str(json.loads(told.read_text(encoding="utf-8"))["url"])
+            with urlopen(f"{url}api", timeout=PATIENCE):  # noqa: S310 - the server's own
+                return url
+        except (OSError, ValueError):
+            time.sleep(0.1)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server, which ends its kernels, and make sure of it."""
+    process.terminate()
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _message(error: HTTPError) -> str:
+    text = error.read().decode(errors="replace")
+    try:
+        return str(json.loads(text)["message"])
+    except (KeyError, TypeError, ValueError):
+        return text
