@@ -89,7 +89,8 @@ def list_(*, as_json: bool) -> None:
 def execute(notebook: str, output: str | None, *, as_json: bool) -> None:
     """Run NOTEBOOK's cells in its own environment, without a browser.
 
-    Shows what the cells print. The exit code is 1 if a cell fails; FILE is written in that case too.
+    Shows what the cells print. The exit code is 1 if a cell fails; FILE is written in that case
+    too.
     """
     from ipy_scriptenv import executing
 

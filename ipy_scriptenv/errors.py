@@ -44,7 +44,8 @@ class Problem:
     """One thing that is wrong with an input, and where.
 
     :param message: what is wrong, one sentence or the words of the tool that refused
-    :param cell: number of the notebook's cell, counted from 1 over all cells; ``None`` outside notebooks
+    :param cell: number of the notebook's cell, counted from 1 over all cells; ``None`` outside
+        notebooks
     :param line: line in the cell or file, counted from 1
     :param key: the place in the TOML, such as ``dependencies[2]``
     """
@@ -194,7 +195,7 @@ class ResolutionFailed(ScriptEnvError):
 
 
 class InstallFailed(ScriptEnvError):
-    """uv could not install what was resolved; the environment is marked and made good at its next use."""
+    """uv could not install what was resolved; the environment is marked and mended at next use."""
 
     code = "install-failed"
     default_hint = "Mend the dependencies in the block and run the cell again."

@@ -28,7 +28,7 @@ class ExplainingKernel(Kernel):
     implementation = "ipy-scriptenv"
     implementation_version = __version__
     banner = "The kernel of this notebook could not be started; run a cell to see why."
-    language_info: ClassVar[dict[str, object]] = {
+    language_info: dict[str, object] = {  # noqa: RUF012 - ipykernel declares it so
         "name": "python",
         "mimetype": "text/x-python",
         "file_extension": ".py",
@@ -39,16 +39,16 @@ class ExplainingKernel(Kernel):
     told: ClassVar[dict[str, Any]] = {}
     """What the launching process said (:data:`explaining.VARIABLE`)."""
 
-    def do_execute(
+    def do_execute(  # type: ignore[override]  # ipykernel takes what is no coroutine too
         self,
         code: str,  # noqa: ARG002 - no code of the user is run
-        silent: bool,  # noqa: FBT001 - ipykernel's signature
-        store_history: bool = True,  # noqa: FBT001, FBT002 - ipykernel's signature
+        silent: bool,
+        store_history: bool = True,
         user_expressions: Any = None,  # noqa: ARG002 - ipykernel's signature
-        allow_stdin: bool = False,  # noqa: ARG002, FBT001, FBT002 - ipykernel's signature
+        allow_stdin: bool = False,  # noqa: ARG002 - ipykernel's signature
         **_more: Any,
     ) -> dict[str, Any]:
-        """Try again what can be tried by now, then give the error; blocks, so that it interrupts."""
+        """Try again what can be tried by now, then give the error; blocks, to be interruptible."""
         if silent or not store_history:
             return {
                 "status": "ok",

@@ -1,8 +1,8 @@
 """What is launched where no kernel can run, so that the reason is seen.
 
 The explaining kernel runs on this interpreter and its installed ipykernel; nothing is built for it.
-It runs no code of the user: each execution tries again what can be tried by then, and gives the error
-and the hint.
+It runs no code of the user: each execution tries again what can be tried by then, and gives the
+error and the hint.
 """
 
 from __future__ import annotations

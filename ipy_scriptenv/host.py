@@ -1,9 +1,9 @@
 """The host's side of the pipe: what a kernel asks for, JSON lines in and out.
 
-A kernel writes one request to standard input and keeps it open; events come on standard output, the
-last is ``done`` or ``error``. When standard input closes, the work is stopped: uv is ended, then this
-process ends. ``--tool ENVIRONMENT pip|uv ARGUMENTS`` serves the commands of those names that stand
-on a kernel's ``PATH``.
+A kernel writes one request to standard input and keeps it open; events come on standard output,
+the last is ``done`` or ``error``. When standard input closes, the work is stopped: uv is ended,
+then this process ends. ``--tool ENVIRONMENT pip|uv ARGUMENTS`` serves the commands of those names
+that stand on a kernel's ``PATH``.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def _tell(event: Event) -> None:
 
 
 def _serve(request: dict[str, Any], cancel: Cancel) -> dict[str, Any]:
-    if request.get("protocol") not in _PROTOCOLS:
-        msg = f"This kernel speaks protocol {request.get('protocol')}; this host speaks {_PROTOCOLS[-1]}."
+    protocol = request.get("protocol")
+    if protocol not in _PROTOCOLS:
+        msg = f"This kernel speaks protocol {protocol}; this host speaks {_PROTOCOLS[-1]}."
         raise EngineFailed(msg, hint="Restart the kernel, so that it is of the same version.")
     path = Path(request["environment"])
     context = Context(store=Store(path.parent.parent), on_event=_tell, cancel=cancel)

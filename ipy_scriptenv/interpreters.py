@@ -1,8 +1,8 @@
 """Which interpreter an environment is made from.
 
 The order (``docs/contract.md``, *Which Python?*): the request of this call; the record's request
-until it contradicts requires-python; a standing environment's Python if it satisfies; the host's own
-base interpreter if it satisfies; the newest on the machine that does.
+until it contradicts requires-python; a standing environment's Python if it satisfies; the host's
+own base interpreter if it satisfies; the newest on the machine that does.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def inspect_python(path: Path, *, request: str | None = None) -> Python:
         msg = f"The interpreter `{path}` belongs to a virtual environment."
         raise NoPython(msg, hint="Name the interpreter that it was made from.")
     if Version(version) < OLDEST or implementation != "cpython":
-        msg = f"The interpreter `{path}` is {implementation} {version}; kernels need CPython {OLDEST}."
+        found = f"{implementation} {version}"
+        msg = f"The interpreter `{path}` is {found}; kernels need CPython {OLDEST}."
         raise NoPython(msg)
     return Python(request=request, version=version, base=str(path), abi=_abi(suffix, machine))
 
@@ -196,7 +197,7 @@ def _in_virtual_environment(path: Path) -> bool:
 
 
 def _abi(suffix: str, machine: str) -> str:
-    """Name an ABI by the file ending of its extension modules, with the machine where it lacks that."""
+    """Name an ABI by the file ending of its extension modules, and the machine if that lacks it."""
     name = suffix.strip(".").rsplit(".", 1)[0] or f"cp{sys.version_info[0]}{sys.version_info[1]}"
     machine = machine.lower()
     known = machine in name or (machine == "amd64" and "win" in name)

@@ -7,7 +7,6 @@ ephemeral one is made; the live block completes it.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Start the kernel; returns only where a process cannot become another one."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    environment = Path(words.pop(0)) if words and os.path.isabs(words[0]) else None
+    environment = Path(words.pop(0)) if words and Path(words[0]).is_absolute() else None
     source, name, store = EPHEMERAL, None, Store(settings.home())
     if environment is not None:
         store = Store(environment.parent.parent)

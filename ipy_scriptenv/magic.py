@@ -22,7 +22,8 @@ def register(shell: InteractiveShell) -> None:
         """%scriptenv [status|sync|find|list] [SOURCE]: the environment of a notebook or script."""
         _run(shell, line)
 
-    shell.register_magic_function(scriptenv, "line")
+    # IPython's method is typed as the function that it wraps, without `self`.
+    shell.register_magic_function(scriptenv, "line")  # type: ignore[arg-type]
 
 
 def _run(shell: InteractiveShell, line: str) -> None:

@@ -32,7 +32,7 @@ __all__ = [
 class Loaded:
     """What a running kernel has imported, as paths relative to the folder of packages.
 
-    One path for each package: ``numpy/__init__.py``, ``six.py``, ``google/cloud/storage/__init__.py``.
+    One path for each package, such as ``six.py`` or ``google/cloud/storage/__init__.py``.
 
     :param environment: from the environment
     :param layer: from the kernel layer
@@ -68,8 +68,9 @@ def select_block(
 ) -> Selection:
     """Choose the text of a start (``docs/contract.md``, *Which text of the block?*).
 
-    The file, if its stat differs from the recorded one; otherwise what was refused because a restart
-    was needed; otherwise the record's block, so that what was executed but not saved stands.
+    The file, if its stat differs from the recorded one; otherwise what was refused because a
+    restart was needed; otherwise the record's block, so that what was executed but not saved
+    stands.
     """
     changed = found_stat is not None and found_stat != recorded_stat
     if changed or not has_record:
@@ -135,9 +136,8 @@ def layer_conflicts(
             if version is not None and not requirement.specifier.contains(
                 version, prereleases=True
             ):
-                found.append(
-                    f"{name} {packages.get(name, '')} requires {text}, the environment has {version}"
-                )
+                who = f"{name} {packages.get(name, '')}"
+                found.append(f"{who} requires {text}, the environment has {version}")
     return tuple(found)
 
 

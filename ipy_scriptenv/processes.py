@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 __all__ = ["Cancel", "Finished", "replace", "run", "run_visibly"]
 
@@ -47,7 +47,8 @@ class Cancel:
             if self._process is not None:
                 _terminate(self._process)
 
-    def _watch(self, process: subprocess.Popen[str] | None) -> None:
+    def watch(self, process: subprocess.Popen[str] | None) -> None:
+        """Take the process to end, ``None`` for none; called by :func:`run`."""
         with self._lock:
             self._process = process
             if self.is_set and process is not None:
@@ -83,24 +84,24 @@ def run(
     )
     out: list[str] = []
     err: list[str] = []
-    assert process.stdout is not None
-    assert process.stderr is not None
-    reader = threading.Thread(target=_collect, args=(process.stdout, out), daemon=True)
+    # Both are there, because pipes were asked for.
+    stdout, stderr = cast("IO[str]", process.stdout), cast("IO[str]", process.stderr)
+    reader = threading.Thread(target=_collect, args=(stdout, out), daemon=True)
     reader.start()
     try:
         if cancel is not None:
-            cancel._watch(process)
-        _collect(process.stderr, err, on_line)
+            cancel.watch(process)
+        _collect(stderr, err, on_line)
         code = process.wait()
     except BaseException:
         _terminate_and_wait(process)
         raise
     finally:
         if cancel is not None:
-            cancel._watch(None)
+            cancel.watch(None)
         reader.join()
-        process.stdout.close()
-        process.stderr.close()
+        stdout.close()
+        stderr.close()
     return Finished(
         code=code,
         out="".join(out),
@@ -123,9 +124,9 @@ def run_visibly(argv: Sequence[str], *, env: Mapping[str, str], inherit: Sequenc
 
 def replace(argv: Sequence[str], *, env: Mapping[str, str]) -> int:
     """Become another program; where that is impossible (Windows), run it and give its exit code."""
-    if sys.platform != "win32":
-        os.execve(argv[0], list(argv), dict(env))
-    return subprocess.call(list(argv), env=dict(env))
+    if sys.platform == "win32":
+        return subprocess.call(list(argv), env=dict(env))
+    return os.execve(argv[0], list(argv), dict(env))
 
 
 def _collect(

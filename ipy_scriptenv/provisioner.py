@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from ipy_scriptenv import environments, explaining, settings
 from ipy_scriptenv.environments import EPHEMERAL, Context, Start
@@ -126,7 +126,8 @@ def _after_program(command: list[str]) -> list[str]:
 
 def _folder(given: Any, source: Source) -> str | None:
     """Choose the kernel's folder: the given one, or the source's if that is gone."""
-    if given is not None and os.path.isdir(given):
+    # `Path.is_dir` raises where a folder above may not be entered.
+    if given is not None and os.path.isdir(given):  # noqa: PTH112 - see above
         return str(given)
     if source.path is not None and Path(source.path).parent.is_dir():
         return str(Path(source.path).parent)

@@ -144,9 +144,10 @@ class Record:
         data = json.loads(text)
         if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
             msg = "no record"
-            raise ValueError(msg)
-        if data["schema"] > SCHEMA:
-            msg = f"The environment's record has schema {data['schema']}; this version reads {SCHEMA}."
+            raise ValueError(msg)  # noqa: TRY004 - the text is wrong, not its type
+        schema = data["schema"]
+        if schema > SCHEMA:
+            msg = f"The environment's record has schema {schema}; this version reads {SCHEMA}."
             raise NewerSchema(msg)
         try:
             return cls._from_dict(data)

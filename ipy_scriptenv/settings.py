@@ -92,7 +92,7 @@ def lock_timeout() -> float:
 
 
 def layer_lock() -> Path | None:
-    """An administrator's hash-locked list for the kernel layer; ``None``: the one of this package."""
+    """An administrator's hash-locked list for the kernel layer; ``None``: this package's own."""
     chosen = os.environ.get("SCRIPTENV_LAYER_LOCK")
     return Path(chosen) if chosen else None
 

@@ -38,7 +38,7 @@ CHANGING = "scriptenv.changing"
 """A mark: written before an environment is changed in place, removed after."""
 
 _ABANDONED = 3600.0
-"""Seconds after which a build folder that nobody holds a lock for is taken for a crash's leftover."""
+"""Seconds after which a build folder that nobody holds a lock for counts as a crash's leftover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +49,27 @@ class Store:
 
     @property
     def environments(self) -> Path:
+        """The folder of the environments, one for each source."""
         return self.home / "environments-v1"
 
     @property
     def layers(self) -> Path:
+        """The folder of the kernel layers, one for each ABI and hash-locked list."""
         return self.home / "kernels-v1"
 
     @property
     def kernel_sides(self) -> Path:
+        """The folder of the copies of the kernel side, one for each content."""
         return self.home / "kernel-side-v1"
 
     @property
     def locks(self) -> Path:
+        """The folder of all lock files, live locks included."""
         return self.home / "locks"
 
     @property
     def work(self) -> Path:
+        """The folder that uv is called in, with what is staged for it."""
         return self.home / "work-v1"
 
     def environment(self, name: EnvironmentName) -> Path:
@@ -196,7 +201,7 @@ class Store:
 
     @contextlib.contextmanager
     def staged(self, name: EnvironmentName, text: str, lock: bytes | None) -> Iterator[Path]:
-        """Write a script for uv to read, with its lock beside it, for as long as the block lasts."""
+        """Write a script for uv to read, its lock beside it, for as long as the block lasts."""
         script = self.work / f"{name}.py"
         beside = self.work / f"{name}.py.lock"
         with explained(script):

@@ -279,8 +279,8 @@ _CAUSES: Sequence[tuple[re.Pattern[str], type[ScriptEnvError], str]] = (
     (
         re.compile(
             r"error sending request|dns error|failed to lookup address|Could not connect|"
-            r"Connection refused|network connectivity is disabled|network was disabled|operation timed out|"
-            r"tcp connect error"
+            r"Connection refused|network connectivity is disabled|network was disabled|"
+            r"operation timed out|tcp connect error"
         ),
         Offline,
         "The package index could not be reached.",
@@ -292,7 +292,8 @@ _CAUSES: Sequence[tuple[re.Pattern[str], type[ScriptEnvError], str]] = (
     ),
     (
         re.compile(
-            r"Failed to (?:build|download|fetch|install|unpack|prepare)|hash mismatch|Hash mismatch|no usable wheels"
+            r"Failed to (?:build|download|fetch|install|unpack|prepare)|"
+            r"hash mismatch|Hash mismatch|no usable wheels"
         ),
         InstallFailed,
         "The dependencies could not be installed.",
@@ -309,10 +310,10 @@ def failure(finished: Finished) -> ScriptEnvError:
         if pattern.search(words):
             # Without network uv finds "no solution" too; its own hint tells the true cause.
             if kind is ResolutionFailed and offline:
-                kind, message = (
-                    Offline,
+                return Offline(
                     "The packages are not in the cache, and the network is disabled.",
-                )  # noqa: PLW2901
+                    problems=problems,
+                )
             return kind(message, problems=problems)
     if finished.code < 0:
         msg = f"uv was ended by signal {-finished.code}."

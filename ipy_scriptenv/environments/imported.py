@@ -38,9 +38,10 @@ def importers(site: Path, names: Iterable[str], imported: Iterable[str]) -> tupl
     return tuple(sorted(name for name in names if loaded & _files(site, name)))
 
 
-def shadowed(store: Store, asker: _Kernel, record: Record, path: Path) -> dict[str, str]:
-    """Give the loaded version of each distribution that came from the layer and is now the
-    environment's own in another version.
+def shadowed(store: Store, asker: _Kernel, record: Record) -> dict[str, str]:
+    """Give the version that *asker* has loaded of each distribution that is now shadowed.
+
+    It came from the layer, and is now the environment's own in another version.
     """
     if asker.kernel == OWN or not asker.loaded.layer:
         return {}

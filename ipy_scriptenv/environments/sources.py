@@ -1,4 +1,4 @@
-"""Find and read sources: from what a person or a client names to a :class:`Source` and its block."""
+"""Find and read sources: from what a person or client names to a :class:`Source` and its block."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def locate(text: str | os.PathLike[str]) -> Source:
 def can_be_source(path: str) -> bool:
     """Say whether a path that a client passed names an existing file that can be a source."""
     try:
-        return os.path.isabs(path) and os.path.isfile(path)
-    except ValueError:
+        return Path(path).is_absolute() and Path(path).is_file()
+    except (OSError, ValueError):
         return False
 
 

@@ -134,7 +134,7 @@ def _python(context: Context, standing: Standing, wanted: Wanted, *, fetch: bool
 
 
 def _while_changing(context: Context, name: EnvironmentName, source: Source) -> Start | None:
-    """Launch at once in an environment that another process is completing, if a kernel can run there.
+    """Launch at once where another process is completing the environment, if a kernel can run.
 
     The kernel needs nothing of what is being installed, unless it is installed there itself.
     """

@@ -1,8 +1,8 @@
 """Bring an environment to what its source declares.
 
-With no kernel running, new content is built beside and renamed into place; with one running it goes
-in place, marked before and unmarked after. What would change or remove a distribution that a running
-kernel has imported is refused before anything is changed.
+With no kernel running, new content is built beside and renamed into place; with one running it
+goes in place, marked before and unmarked after. What would change or remove a distribution that a
+running kernel has imported is refused before anything is changed.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ def sync(
     :param asker: the kernel that asks; its imports are safe from change
     :param exact: whether packages that were installed by hand go, although nothing else changed
     :param name: the environment's name where the source does not give it (ephemeral ones)
-    :raises ScriptEnvError: nothing that stood is changed, or the environment is marked for a rebuild
+    :raises ScriptEnvError: nothing that stood is changed, or the environment is marked for a
+        rebuild
     """
     store = context.store
     store.prepare()
@@ -409,7 +410,7 @@ def _replacement(job: _Job, record: Record) -> str | None:
     elif (asker.kernel == OWN) != (record.kernel == OWN):
         reason = "the environment brings its own kernel"
     else:
-        versions = shadowed(job.context.store, asker, record, job.standing.path)
+        versions = shadowed(job.context.store, asker, record)
         texts = requirements_on(job.standing.path, record, job.wanted.declaration, versions)
         markers = plan.marker_environment(record.python.version)
         failed = plan.unmet(texts, versions, markers=markers)

@@ -61,7 +61,7 @@ def run(
 
 
 def _cancel_on_interrupt(completion: Completion) -> None:
-    """Between requests ipykernel ignores SIGINT; it must still reach a sync that a subshell runs."""
+    """Let SIGINT, which ipykernel ignores between requests, reach a sync that a subshell runs."""
 
     def handle(_number: int, _frame: Any) -> None:
         completion.cancel()

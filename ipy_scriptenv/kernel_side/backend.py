@@ -31,7 +31,12 @@ class _Finder(importlib.abc.MetaPathFinder):
     def __init__(self, value: str) -> None:
         self._value = value
 
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+    def find_spec(
+        self,
+        fullname: str,
+        path: Any = None,  # noqa: ARG002 - importlib's signature
+        target: Any = None,  # noqa: ARG002 - importlib's signature
+    ) -> Any:
         if fullname != "matplotlib" or self not in sys.meta_path:
             return None
         sys.meta_path.remove(self)

@@ -1,13 +1,15 @@
 """The cheap question whether anything may have changed since the last sync: a handful of stats."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
-FileStat = Tuple[int, int, int]
+FileStat = tuple[int, int, int]
 
 RESOLVER_VARIABLES = (
     "UV_BUILD_CONSTRAINT",
@@ -38,7 +40,7 @@ RESOLVER_VARIABLES = (
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
 
 
-def file_stat(path: str) -> Optional[FileStat]:
+def file_stat(path: str) -> FileStat | None:
     """Size, change time in nanoseconds and inode of a file; None if there is no such file."""
     try:
         found = os.stat(path)
@@ -57,7 +59,7 @@ def settings_digest(environ: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode("utf-8")).hexdigest()[:16]
 
 
-def source_changed(record: Dict[str, Any]) -> bool:
+def source_changed(record: dict[str, Any]) -> bool:
     """Say whether the source's file is not as the record last saw it.
 
     A source that is gone (renamed, deleted) changes nothing for a kernel that runs.
@@ -67,7 +69,7 @@ def source_changed(record: Dict[str, Any]) -> bool:
     return found is not None and found != _stat(record["source_stat"])
 
 
-def may_have_changed(record: Dict[str, Any], environ: Mapping[str, str]) -> bool:
+def may_have_changed(record: dict[str, Any], environ: Mapping[str, str]) -> bool:
     """Say whether the host must look: something that decides is not as the record last saw it.
 
     *record* is the decoded record. False is certain as far as stats are; True means "look".
@@ -80,12 +82,12 @@ def may_have_changed(record: Dict[str, Any], environ: Mapping[str, str]) -> bool
     )
 
 
-def surroundings_changed(record: Dict[str, Any], environ: Mapping[str, str]) -> bool:
-    """Say whether what decides beside the source may have changed: lock, settings, local sources."""
+def surroundings_changed(record: dict[str, Any], environ: Mapping[str, str]) -> bool:
+    """Say whether what decides beside the source may have changed: lock, settings, local trees."""
     if record["settings"] != settings_digest(environ):
         return True
     return any(file_stat(path) != _stat(stat) for path, stat in record["watch"].items())
 
 
-def _stat(value: Any) -> Optional[FileStat]:
+def _stat(value: Any) -> FileStat | None:
     return None if value is None else (value[0], value[1], value[2])

@@ -201,8 +201,8 @@ class Completion:
         path = self.record["source"].get("path")
         if path is not None and check.file_stat(path) is None:
             notes.append(
-                f"`{path}` is not at its place any more; this kernel keeps its environment until it "
-                "is restarted."
+                f"`{path}` is not at its place any more; this kernel keeps its environment until "
+                "it is restarted."
             )
         elif not self._first and check.source_changed(self.record):
             notes.append("The file has changed since; run the block's cell to take it over.")
@@ -222,13 +222,13 @@ class Completion:
 
     def _without_host(self, request: dict[str, Any], words: str) -> dict[str, Any]:
         """Go on with an environment that is in sync; refuse otherwise."""
-        if request["op"] == "sync" and not request["given"]:
-            if self.record["fingerprint"] is not None and self.record["pending"] is None:
-                self._first = False
-                return {
-                    "event": "done",
-                    "note": "ipy-scriptenv is not installed any more; the environment stays as it is.",
-                }
+        in_sync = self.record["fingerprint"] is not None and self.record["pending"] is None
+        if request["op"] == "sync" and not request["given"] and in_sync:
+            self._first = False
+            return {
+                "event": "done",
+                "note": "ipy-scriptenv is not installed any more; the environment stays as it is.",
+            }
         message = "No host answers: ipy-scriptenv is not installed any more where it was."
         problems = [{"cell": None, "line": None, "key": None, "message": words}] if words else []
         error = {"code": "engine", "message": message, "hint": _GONE_HINT, "problems": problems}

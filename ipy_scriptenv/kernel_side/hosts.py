@@ -1,7 +1,8 @@
-"""Talk to a host: a Python where ipy-scriptenv is installed. JSON lines over a subprocess's pipes."""
+"""Talk to a host, a Python where ipy-scriptenv is installed: JSON lines over a process's pipes."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -51,7 +52,14 @@ def ask(
     """
     heard = ""
     for python in reachable(record):
-        answer, heard = _ask_one(python, request, initial, home, on_event, cancelled)
+        answer, heard = _ask_one(
+            python,
+            request,
+            initial=initial,
+            home=home,
+            on_event=on_event,
+            cancelled=cancelled,
+        )
         if answer is not None:
             return answer
     raise HostGone(heard.strip())
@@ -60,6 +68,7 @@ def ask(
 def _ask_one(
     python: str,
     request: dict[str, Any],
+    *,
     initial: Mapping[str, str],
     home: str,
     on_event: Callable[[dict[str, Any]], None],
@@ -82,16 +91,12 @@ def _ask_one(
     lines: queue.Queue[str | None] = queue.Queue()
     words: list[str] = []
     readers = [
-        threading.Thread(target=_read, args=(process.stdout, lines.put, True), daemon=True),
-        threading.Thread(target=_read, args=(process.stderr, words.append, False), daemon=True),
+        threading.Thread(target=_read_to_end, args=(process.stdout, lines), daemon=True),
+        threading.Thread(target=_read, args=(process.stderr, words.append), daemon=True),
     ]
     for reader in readers:
         reader.start()
-    try:
-        process.stdin.write(json.dumps({"protocol": PROTOCOL, **request}) + "\n")
-        process.stdin.flush()
-    except OSError:
-        pass
+    _write(process.stdin, {"protocol": PROTOCOL, **request})
     try:
         answer = _listen(lines, process, on_event, cancelled)
     except BaseException:
@@ -122,7 +127,7 @@ def _listen(
         if line is None:
             return None
         try:
-            event = json.loads(line)
+            event: dict[str, Any] = json.loads(line)
         except ValueError:
             continue
         if event.get("event") in ("done", "error"):
@@ -130,11 +135,22 @@ def _listen(
         on_event(event)
 
 
-def _read(stream: Any, put: Callable[[Any], None], tell_end: bool) -> None:
+def _write(stream: Any, request: dict[str, Any]) -> None:
+    """Hand the request over; that a host has ended already is seen where it is listened to."""
+    with contextlib.suppress(OSError):
+        stream.write(json.dumps(request) + "\n")
+        stream.flush()
+
+
+def _read(stream: Any, put: Callable[[str], None]) -> None:
     for line in stream:
         put(line)
-    if tell_end:
-        put(None)
+
+
+def _read_to_end(stream: Any, lines: queue.Queue[str | None]) -> None:
+    """Pass on every line, and None where there are no more."""
+    _read(stream, lines.put)
+    lines.put(None)
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
@@ -144,19 +160,15 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.wait(_GRACE)
     except subprocess.TimeoutExpired:
         if os.name == "posix":
-            try:
+            with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except OSError:
-                pass
         process.kill()
         process.wait()
 
 
 def _close(stream: Any) -> None:
-    try:
+    with contextlib.suppress(OSError):
         stream.close()
-    except OSError:
-        pass
 
 
 def _variables(initial: Mapping[str, str]) -> dict[str, str]:

@@ -21,6 +21,7 @@ class ScriptEnvKernel(IPythonKernel):
     completion: Completion
     """Set before the kernel is made; there is one kernel in a process."""
 
+    shell: Any
     streams: replace.Streams | None = None
     replaced = False
     """Whether this kernel has taken over from one that it replaced; it never does so twice."""
@@ -67,8 +68,8 @@ class ScriptEnvKernel(IPythonKernel):
     ) -> Any:
         """Complete the environment if the user asked for this execution, then run it.
 
-        A user's execution is one that is not silent and is kept in the history. Any other runs as it
-        is: start-up code of clients and variable inspectors are not a user.
+        A user's execution is one that is not silent and is kept in the history. Any other runs as
+        it is: start-up code of clients and variable inspectors are not a user.
         """
         by_user = not silent and (store_history or self.completion.always)
         if by_user:
@@ -182,7 +183,7 @@ class ScriptEnvKernel(IPythonKernel):
     def schedule_dispatch(self, dispatch: Any, *arguments: Any) -> None:
         """Let a request through to the queue (ipykernel 6)."""
         if not arguments or self.inbox.lets_through(arguments[0]):
-            super().schedule_dispatch(dispatch, *arguments)
+            super().schedule_dispatch(dispatch, *arguments)  # type: ignore[misc]  # gone in 7
 
     def inject(self, msg: Any) -> None:
         """Handle a request as if it had just arrived on the shell channel."""

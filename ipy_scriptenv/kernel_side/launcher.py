@@ -1,5 +1,7 @@
 """Start a kernel in this environment. Made by ipy-scriptenv; the same in every environment."""
 
+from __future__ import annotations
+
 import importlib.util
 import json
 import os
@@ -23,7 +25,8 @@ if __name__ == "__main__":
     spec = importlib.util.spec_from_file_location(
         "scriptenv_kernel", entry, submodule_search_locations=[side]
     )
-    package = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = package
-    spec.loader.exec_module(package)
+    if spec is not None and spec.loader is not None:  # as always for the path of a `.py` file
+        package = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = package
+        spec.loader.exec_module(package)
     importlib.import_module("scriptenv_kernel.start").main(environment, home, record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import uuid
 
 __all__ = ["LiveLock", "hold"]
@@ -65,7 +66,7 @@ def hold(environment: str, home: str, kernel: str) -> LiveLock | None:
 
 
 def _lock(descriptor: int) -> None:
-    if os.name == "nt":
+    if sys.platform == "win32":
         import msvcrt
 
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)

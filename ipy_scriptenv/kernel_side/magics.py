@@ -13,12 +13,12 @@ __all__ = ["register_magics"]
 
 
 def register_magics(shell: Any, completion: Completion) -> None:
-    """Give the shell its magics, and let ``%load_ext ipy_scriptenv`` succeed without the package."""
+    """Give the shell its magics; ``%load_ext ipy_scriptenv`` succeeds without the package."""
     side = os.path.dirname(os.path.abspath(__file__))
 
     def scriptenv(line: str) -> None:
         """%scriptenv [status|sync|find|list] [SOURCE]: this notebook's environment."""
-        _scriptenv(shell, completion, line)
+        _scriptenv(completion, line)
 
     def pip(line: str) -> None:
         """%pip install X: into this notebook's environment."""
@@ -41,7 +41,7 @@ def register_magics(shell: Any, completion: Completion) -> None:
     shell.extension_manager.loaded.add("ipy_scriptenv")
 
 
-def _scriptenv(shell: Any, completion: Completion, line: str) -> None:
+def _scriptenv(completion: Completion, line: str) -> None:
     try:
         words = shlex.split(line)
     except ValueError as error:

@@ -1,14 +1,15 @@
 """Start anew in place: the same process, connection and requests, another interpreter or kernel.
 
 Where the first execution shows that another Python, a kernel in the environment or other versions
-than the layer's are needed, nobody is asked to restart: the kernel executes itself anew with the same
-connection file. Requests that wait are taken along and handled by the new kernel, in their order, as
-soon as the clients have connected again. Only ever before a cell of the user has run.
+than the layer's are needed, nobody is asked to restart: the kernel executes itself anew with the
+same connection file. Requests that wait are taken along and handled by the new kernel, in their
+order, as soon as the clients have connected again. Only ever before a cell of the user has run.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -117,8 +118,9 @@ class Inbox:
         """Forget a request that was handled to its end."""
         if not self._closed:
             key = _signature(_frames(message))
-            with self._lock:
-                self._waiting.pop(key, None)
+            if key is not None:
+                with self._lock:
+                    self._waiting.pop(key, None)
 
     def release(self) -> tuple[list[list[bytes]], list[list[bytes]]]:
         """Let everything through again; give what was held back, of shell and of control."""
@@ -239,10 +241,8 @@ def _flush() -> None:
     A stream of ipykernel is flushed by the thread that publishes, behind all it was given before.
     """
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError, ValueError):
             stream.flush()
-        except (OSError, ValueError):
-            pass
     time.sleep(_QUIET)
 
 

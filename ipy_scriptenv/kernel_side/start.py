@@ -11,7 +11,7 @@ from . import check, live
 __all__ = ["main"]
 
 _PREPARED = "SCRIPTENV_PREPARED"
-"""Set where a host has just made sure that everything stands, so that nothing is looked at twice."""
+"""Set where a host has just made sure that everything stands: nothing is looked at twice."""
 
 
 def main(environment: str, home: str, record: dict[str, Any]) -> None:

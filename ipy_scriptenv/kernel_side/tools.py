@@ -4,6 +4,8 @@ Runs in the environment's Python, isolated: ``tools.py pip ARGUMENTS`` or ``tool
 A host does the work, under the environment's lock.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess

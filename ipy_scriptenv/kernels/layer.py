@@ -1,7 +1,8 @@
 """The kernel layer: ipykernel and what it needs, installed once per Python ABI.
 
-A layer is a folder ``<abi>-<digest of the hash-locked list>`` with ``site-packages`` (byte-compiled)
-and ``layer.json``, which is written before the folder gets its name. It never changes after that.
+A layer is a folder ``<abi>-<digest of the hash-locked list>`` with ``site-packages``
+(byte-compiled) and ``layer.json``, which is written before the folder gets its name. It never
+changes after that.
 The launcher appends it to ``sys.path`` after the environment's own packages, so an environment
 holds exactly what its source declares.
 """
