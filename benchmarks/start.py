@@ -79,8 +79,8 @@ def _plain_kernel(root: Path) -> str:
     folder = root / "jupyter-data" / "kernels" / "plain"
     folder.mkdir(parents=True)
     argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    spec = {"argv": argv, "display_name": "plain", "language": "python"}
-    spec["metadata"] = {"supported_encryption": ["curve"]}
+    metadata = {"supported_encryption": ["curve"]}
+    spec = {"argv": argv, "display_name": "plain", "language": "python", "metadata": metadata}
     (folder / "kernel.json").write_text(json.dumps(spec))
     return "plain"
 

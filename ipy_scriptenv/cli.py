@@ -60,8 +60,8 @@ def sync(source: str, python: str | None, *, as_json: bool) -> None:
 @_JSON
 def find(source: str, *, as_json: bool) -> None:
     """Print the path of the interpreter in the environment of SOURCE."""
-    found = environments.find(environments.locate(source), context=Context())
     located = environments.locate(source)
+    found = environments.find(located, context=Context())
     _print(present.found_json(str(located), found) if as_json else f"{found.python}\n")
 
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ipy_scriptenv import environments, magic_line, present
+from ipy_scriptenv import environments, explaining, magic_line, present
 from ipy_scriptenv.environments import Asker, Context, Synced, tools
 from ipy_scriptenv.errors import EngineFailed, Interrupted, NoEnvironment, ScriptEnvError
 from ipy_scriptenv.identity import EnvironmentName
@@ -42,23 +42,25 @@ def main(arguments: list[str] | None = None) -> int:
     threading.Thread(target=_watch_input, args=(cancel,), daemon=True).start()
     try:
         answer = _serve(request, cancel)
-    except ScriptEnvError:
-        if cancel.is_set:
-            error = Interrupted("Completing the environment was interrupted.")
-        answer = {"event": "error", "error": {**error.to_json(), "name": type(error).__name__}}
+    except ScriptEnvError as error:
+        interrupted = Interrupted("Completing the environment was interrupted.")
+        answer = _error(interrupted if cancel.is_set else error)
+    except OSError as error:
+        answer = _error(explaining.from_os_error(error))
     except Exception as error:  # noqa: BLE001 - the kernel must hear of it
-        unexpected = EngineFailed(f"Something unforeseen went wrong: {error!r}.")
-        answer = {
-            "event": "error",
-            "error": {**unexpected.to_json(), "name": type(unexpected).__name__},
-        }
+        answer = _error(EngineFailed(f"Something unforeseen went wrong: {error!r}."))
     _tell(answer)
     return 0
 
 
+def _error(error: ScriptEnvError) -> dict[str, Any]:
+    return {"event": "error", "error": {**error.to_json(), "name": type(error).__name__}}
+
+
 def _watch_input(cancel: Cancel) -> None:
     """Stop the work when the kernel closes its end, or is gone."""
-    while sys.stdin.readline():
+    # Not `sys.stdin`: its lock, held by this thread, would bring down the end of the process.
+    while os.read(0, 4096):
         pass
     cancel.set()
 
@@ -97,12 +99,16 @@ def _verb(request: dict[str, Any], record: Record, context: Context) -> dict[str
     text = magic_line.answer(
         request["words"], default=default, folder=Path(request["folder"]), context=quiet
     )
+    if list(request["words"]) in ([], ["status"]):
+        loaded = environments.loaded_otherwise(_asker(request), record, context=context)
+        text += "".join(
+            f"note: {name} {version}, which the kernel has loaded, stays until its next start\n"
+            for name, version in loaded.items()
+        )
     return {"event": "done", "text": text}
 
 
 def _sync(request: dict[str, Any], path: Path, record: Record, context: Context) -> dict[str, Any]:
-    asker = request["asker"]
-    loaded = asker["loaded"]
     synced = environments.sync(
         record.source,
         context=context,
@@ -110,17 +116,23 @@ def _sync(request: dict[str, Any], path: Path, record: Record, context: Context)
         given=request["given"],
         exact=request.get("exact", False),
         name=EnvironmentName(path.name),
-        asker=Asker(
-            uuid=asker["uuid"],
-            fresh=asker["fresh"],
-            python=asker["python"],
-            kernel=asker["kernel"],
-            loaded=Loaded(
-                environment=frozenset(loaded["environment"]), layer=frozenset(loaded["layer"])
-            ),
-        ),
+        asker=_asker(request),
     )
     return _done(synced, exact=request.get("exact", False))
+
+
+def _asker(request: dict[str, Any]) -> Asker:
+    asker = request["asker"]
+    loaded = asker["loaded"]
+    return Asker(
+        uuid=asker["uuid"],
+        fresh=asker["fresh"],
+        python=asker["python"],
+        kernel=asker["kernel"],
+        loaded=Loaded(
+            environment=frozenset(loaded["environment"]), layer=frozenset(loaded["layer"])
+        ),
+    )
 
 
 def _done(synced: Synced, *, exact: bool) -> dict[str, Any]:
@@ -132,6 +144,7 @@ def _done(synced: Synced, *, exact: bool) -> dict[str, Any]:
             for change in synced.changes
         ],
         "replace": synced.replace,
+        "curve": synced.curve,
         "text": present.sync_text(synced) if exact else None,
         "warnings": list(synced.warnings),
     }

@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import lock_descriptor
 
-from ipy_scriptenv.errors import LockTimeout, PermissionRefused
+from ipy_scriptenv.errors import Interrupted, LockTimeout, PermissionRefused
 
 __all__ = ["Held", "RunningKernel", "exclusive", "is_held", "running_kernels"]
 
@@ -55,13 +55,19 @@ class RunningKernel:
 
 @contextlib.contextmanager
 def exclusive(
-    path: Path, *, timeout: float, on_wait: Callable[[], None] | None = None
+    path: Path,
+    *,
+    timeout: float,
+    on_wait: Callable[[], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Held]:
     """Hold the lock file *path* alone.
 
     :param timeout: seconds to wait; 0: do not wait
     :param on_wait: called once, after one second of waiting
+    :param cancelled: looked at while waiting
     :raises LockTimeout: if another process held it all the while
+    :raises Interrupted: if *cancelled* says so
     :raises PermissionRefused: if the file system gives no locks, or the file is not ours
     """
     descriptor = _open(path)
@@ -70,6 +76,9 @@ def exclusive(
         told = False
         while not _try(descriptor, path):
             waited = time.monotonic() - started
+            if cancelled():
+                msg = "Waiting for another process was interrupted."
+                raise Interrupted(msg)
             if waited >= timeout:
                 msg = f"Another process has been changing this environment for {waited:.0f} s."
                 raise LockTimeout(msg)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from ipy_scriptenv import environments, explaining, settings
 from ipy_scriptenv.environments import EPHEMERAL, Context, Start
-from ipy_scriptenv.errors import ScriptEnvError
+from ipy_scriptenv.errors import EngineFailed, ScriptEnvError
 from ipy_scriptenv.record import Source, SourceKind
 
 __all__ = ["ScriptEnvProvisioner", "source_of"]
+
+_YOUNG = 10.0
+"""Seconds from a start within which the end of a kernel is the start's failure."""
 
 _OURS = ("SCRIPTENV_SOURCE", "SCRIPTENV_EXPLAIN", "SCRIPTENV_PREPARED", "SCRIPTENV_LIVE")
 """Variables that say something about one kernel and must not reach another."""
@@ -35,19 +41,15 @@ def source_of(env: Mapping[str, str], metadata: Mapping[str, Any]) -> Source:
         an outer notebook
     :param metadata: the kernelspec's
     """
-    session = env.get("JPY_SESSION_NAME", "")
-    named = metadata.get("scriptenv", {}).get("source")
-    for candidate in (session if environments.can_be_source(session) else None, named):
-        if isinstance(candidate, str) and candidate:
+    named = metadata.get("scriptenv", {}).get("source") or ""
+    for candidate in (env.get("JPY_SESSION_NAME", ""), named, env.get("SCRIPTENV_SOURCE", "")):
+        if environments.can_be_source(candidate):
             with contextlib.suppress(ScriptEnvError):
                 return environments.locate(candidate)
-            if candidate is named and not candidate.startswith(("https://", "http://")):
-                # The file is gone, but a kernel that ran for it may be restarted.
-                return Source(kind=SourceKind.FILE, path=candidate)
-    given = env.get("SCRIPTENV_SOURCE")
-    if given:
-        with contextlib.suppress(ScriptEnvError):
-            return environments.locate(given)
+        elif candidate and candidate is named:
+            # The file is gone, but the kernel that runs for it may be restarted.
+            with contextlib.suppress(ScriptEnvError):
+                return environments.locate_gone(named)
     return EPHEMERAL
 
 
@@ -58,13 +60,15 @@ class _Launch:
     argv: tuple[str, ...]
     variables: Mapping[str, str]
     curve: bool
-    started: Start | None
 
 
 class ScriptEnvProvisioner(LocalProvisioner):
     """Starts a kernel in the environment of its source, at once and without installing anything."""
 
     _started: Start | None = None
+    _launched = 0.0
+    _wanted_gone = False
+    _died_young = False
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Make sure that a kernel can run; called by the kernel manager before each launch.
@@ -78,8 +82,7 @@ class ScriptEnvProvisioner(LocalProvisioner):
         source = source_of(kwargs.get("env") or {}, metadata)
         launch = await asyncio.to_thread(self._prepare, source)
         if not launch.curve:
-            # A kernel that was promised encryption and cannot keep it never becomes ready.
-            kwargs["transport_encryption"] = "disabled"
+            launch = self._without_encryption(launch, source, kwargs)
         kwargs = await super().pre_launch(**kwargs)
         command = kwargs["cmd"]
         # Behind interpreter and module stand `-f FILE` and what the client added.
@@ -88,6 +91,24 @@ class ScriptEnvProvisioner(LocalProvisioner):
         kwargs["env"] = settings.child_environment(inherited, add=launch.variables)
         kwargs["cwd"] = _folder(kwargs.get("cwd"), source)
         return kwargs
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Launch the process, and note when, so that an early death is recognised."""
+        self._launched, self._wanted_gone = time.monotonic(), False
+        return await super().launch_kernel(cmd, **kwargs)
+
+    async def poll(self) -> int | None:
+        """Look whether the process has ended; called about once a second while a kernel runs."""
+        code = await super().poll()
+        young = time.monotonic() - self._launched < _YOUNG
+        if code not in (None, 0) and young and not self._wanted_gone:
+            self._died_young = True
+        return code
+
+    async def send_signal(self, signum: int) -> None:
+        """Send a signal; a kernel that somebody ends has not died by itself."""
+        self._wanted_gone = self._wanted_gone or signum != signal.SIGINT
+        await super().send_signal(signum)
 
     async def cleanup(self, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the base
         """Remove an ephemeral environment with its kernel; called when the kernel has ended."""
@@ -99,24 +120,46 @@ class ScriptEnvProvisioner(LocalProvisioner):
 
     def _prepare(self, source: Source) -> _Launch:
         previous = self._started
+        if self._died_young:
+            self._died_young = False
+            msg = "The kernel ended by itself right after its start."
+            hint = (
+                "A package of the environment may get in its way: mend the block, then restart. "
+                "The server's log has the kernel's last words."
+            )
+            return self._explain(EngineFailed(msg, hint=hint), source)
         is_restart = previous is not None and previous.source == source
         name = previous.name if previous is not None and is_restart else None
         try:
             started = environments.start(source, context=Context(), name=name)
         except (ScriptEnvError, OSError) as error:
-            if isinstance(error, ScriptEnvError):
-                self.log.warning("scriptenv: %s %s", error, error.hint)
-            else:
-                self.log.warning("scriptenv: %s", error)
-            argv, variables = explaining.command(error, source=source)
-            return _Launch(argv=argv, variables=variables, curve=True, started=None)
+            return self._explain(error, source)
         self._started = started
-        return _Launch(
-            argv=started.argv,
-            variables={"SCRIPTENV_PREPARED": "1"},
-            curve=started.curve,
-            started=started,
+        variables = {"SCRIPTENV_PREPARED": "1"}
+        return _Launch(argv=started.argv, variables=variables, curve=started.curve)
+
+    def _explain(self, error: ScriptEnvError | OSError, source: Source) -> _Launch:
+        self.log.warning("scriptenv: %s", error)
+        argv, variables = explaining.command(error, source=source)
+        return _Launch(argv=argv, variables=variables, curve=True)
+
+    def _without_encryption(
+        self, launch: _Launch, source: Source, kwargs: dict[str, Any]
+    ) -> _Launch:
+        """Launch a kernel that cannot encrypt, unless the server or its clients rely on it.
+
+        A kernel that was promised encryption and cannot keep it never becomes ready.
+        """
+        manager = self.parent
+        policy = kwargs.get(
+            "transport_encryption", getattr(manager, "transport_encryption", "disabled")
         )
+        if policy == "required" or getattr(manager, "curve_secretkey", None) is not None:
+            msg = "The kernel of this notebook's Python cannot encrypt its connections."
+            hint = "Ask for Python 3.10 or newer in requires-python, or shut down and start again."
+            return self._explain(EngineFailed(msg, hint=hint), source)
+        kwargs["transport_encryption"] = "disabled"
+        return launch
 
 
 def _after_program(command: list[str]) -> list[str]:

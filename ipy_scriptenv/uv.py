@@ -78,6 +78,10 @@ class Uv:
     cancel: Cancel | None = None
     on_event: Callable[[Event], None] = _quiet
 
+    def is_cancelled(self) -> bool:
+        """Say whether what runs was told to end."""
+        return self.cancel is not None and self.cancel.is_set
+
     def create(self, environment: Path, *, python: Path) -> None:
         """Make an empty, relocatable virtual environment at a path where nothing stands.
 

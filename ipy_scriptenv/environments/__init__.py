@@ -8,9 +8,16 @@ from ipy_scriptenv.environments.looking import (
     Status,
     find,
     list_environments,
+    loaded_otherwise,
     status,
 )
-from ipy_scriptenv.environments.sources import can_be_source, check, locate, name_of
+from ipy_scriptenv.environments.sources import (
+    can_be_source,
+    check,
+    locate,
+    locate_gone,
+    name_of,
+)
 from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.starting import EPHEMERAL, Start, discard, start
 from ipy_scriptenv.environments.syncing import Action, Asker, Synced, sync
@@ -30,7 +37,9 @@ __all__ = [
     "discard",
     "find",
     "list_environments",
+    "loaded_otherwise",
     "locate",
+    "locate_gone",
     "name_of",
     "start",
     "status",

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from packaging.specifiers import SpecifierSet
+
 from ipy_scriptenv import __version__, interpreters, plan
 from ipy_scriptenv.environments.sources import read_source
 from ipy_scriptenv.environments.standing import Context, Standing, deciding, now
@@ -116,14 +118,16 @@ def wanted_python(
     record = standing.record
     uv = context.uv()
     if request is not None:
-        if record is not None and record.python.request == request and _is_usable(record, requires):
-            return record.python
+        standing_python = _still_usable(record, requires)
+        if standing_python is not None and standing_python.request == request:
+            return standing_python
         return interpreters.choose(
             uv, request=request, requires_python=requires, configured=configured
         )
     if record is not None:
-        if _is_usable(record, requires):
-            return record.python
+        standing_python = _still_usable(record, requires)
+        if standing_python is not None:
+            return standing_python
         if record.python.request is not None:
             with contextlib.suppress(NoPython):
                 return interpreters.choose(
@@ -135,10 +139,20 @@ def wanted_python(
     return interpreters.choose(uv, request=None, requires_python=requires, configured=configured)
 
 
-def _is_usable(record: Record, requires: object) -> bool:
-    return interpreters.satisfies(record.python.version, requires) and os.access(  # type: ignore[arg-type]
-        record.python.base, os.X_OK
-    )
+def _still_usable(record: Record | None, requires: SpecifierSet | None) -> Python | None:
+    """Give the recorded interpreter as it is now, if it is there and satisfies; else ``None``.
+
+    One that was upgraded in place is asked again; uv would make the environment anew for it.
+    """
+    if record is None or not os.access(record.python.base, os.X_OK):
+        return None
+    python = record.python
+    if stat_of(Path(python.base)) != record.watch.get(python.base):
+        try:
+            python = interpreters.inspect_python(Path(python.base), request=python.request)
+        except NoPython:
+            return None
+    return python if interpreters.satisfies(python.version, requires) else None
 
 
 @contextlib.contextmanager
@@ -172,9 +186,9 @@ def first_record(
         created=now(),
         last_used=now(),
     )
+    decides = deciding(source, wanted.block, python=python)
     if not wanted.requires_nothing:
-        return record
-    decides = deciding(source, wanted.block, python_request=python.request)
+        return replace(record, watch=decides.watch, settings=decides.settings)
     return replace(
         record,
         fingerprint=decides.fingerprint,

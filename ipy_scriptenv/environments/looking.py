@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ipy_scriptenv import interpreters, plan
 from ipy_scriptenv.environments.building import require_file, wanted_at_start
+from ipy_scriptenv.environments.imported import shadowed
 from ipy_scriptenv.environments.sources import name_of
 from ipy_scriptenv.environments.standing import (
     Condition,
@@ -16,6 +17,7 @@ from ipy_scriptenv.environments.standing import (
     inspect,
     installed_packages,
 )
+from ipy_scriptenv.environments.syncing import Asker
 from ipy_scriptenv.errors import NewerSchema, NoEnvironment
 from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
 from ipy_scriptenv.kernels.specs import kernelspec_folder
@@ -24,7 +26,7 @@ from ipy_scriptenv.metadata import EMPTY
 from ipy_scriptenv.record import OWN, Package, Record, Source, SourceKind
 from ipy_scriptenv.store import CHANGING, environment_python, stat_of
 
-__all__ = ["Found", "Listed", "Status", "find", "list_environments", "status"]
+__all__ = ["Found", "Listed", "Status", "find", "list_environments", "loaded_otherwise", "status"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,15 @@ def status(source: Source, *, context: Context) -> Status:
     )
 
 
+def loaded_otherwise(asker: Asker, record: Record, *, context: Context) -> dict[str, str]:
+    """Give the version of each distribution that a kernel runs with and its environment does not.
+
+    They came from the kernel layer before the environment brought its own; the next start takes the
+    environment's.
+    """
+    return shadowed(context.store, asker, record)
+
+
 def list_environments(*, context: Context) -> list[Listed]:
     """List every environment but the ephemeral ones, by name; only stats and records are read."""
     found = []
@@ -178,7 +189,7 @@ def _found(standing: Standing) -> Found | None:
 
 
 def _in_sync(record: Record, block: str | None) -> bool:
-    decides = deciding(record.source, block, python_request=record.python.request)
+    decides = deciding(record.source, block, python=record.python)
     return record.fingerprint == decides.fingerprint
 
 

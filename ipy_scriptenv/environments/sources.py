@@ -37,6 +37,8 @@ def locate(text: str | os.PathLike[str]) -> Source:
     Symbolic links, ``..``, relative paths and, on a file system that is blind to case, other
     spellings lead to the same source.
 
+    A URL is a source too, but this version does not fetch: its block must be given.
+
     :raises NotFound: if there is no such file
     :raises NotASource: if it is a folder or a device
     """
@@ -62,6 +64,20 @@ def locate(text: str | os.PathLike[str]) -> Source:
             msg = f"`{path}` is no file."
             raise NotASource(msg)
         return Source(kind=SourceKind.FILE, path=str(_true_case(resolved)))
+
+
+def locate_gone(text: str) -> Source:
+    """Give the source that a kernelspec names although its file is gone, or a URL.
+
+    :raises NotFound: if it can name no file
+    """
+    if text.startswith(_URL_SCHEMES):
+        return Source(kind=SourceKind.URL, url=text)
+    path = Path(text)
+    if path.is_absolute() and ".." not in path.parts:
+        return Source(kind=SourceKind.FILE, path=text)
+    msg = f"`{text}` does not exist."
+    raise NotFound(msg)
 
 
 def can_be_source(path: str) -> bool:

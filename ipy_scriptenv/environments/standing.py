@@ -52,6 +52,10 @@ class Context:
     on_event: Callable[[Event], None] = _no_event
     cancel: Cancel | None = None
 
+    def is_cancelled(self) -> bool:
+        """Say whether the work was told to end."""
+        return self.cancel is not None and self.cancel.is_set
+
     def uv(self, held: Held | None = None) -> Uv:
         """Give uv; it inherits the lock *held* and tells this context's listener."""
         return Uv(
@@ -153,9 +157,9 @@ class Deciding:
 _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 
 
-def deciding(source: Source, block: str | None, *, python_request: str | None) -> Deciding:
+def deciding(source: Source, block: str | None, *, python: Python) -> Deciding:
     """Read what decides what the environment of *source* should hold, if its block is *block*."""
-    watch: dict[str, FileStat | None] = {}
+    watch: dict[str, FileStat | None] = {python.base: stat_of(Path(python.base))}
     config: dict[str, str] = {}
     for path in settings.config_files():
         watch[str(path)] = stat_of(path)
@@ -176,7 +180,7 @@ def deciding(source: Source, block: str | None, *, python_request: str | None) -
         fingerprint=plan.fingerprint(
             block=block,
             lock_sha256=lock_sha256,
-            python_request=python_request,
+            python_request=python.request,
             settings=digest,
             config=config,
             local=local,

@@ -91,8 +91,11 @@ def start(
     store = context.store
     store.prepare()
     if name is None:
-        ephemeral = source.kind is SourceKind.EPHEMERAL
-        name = ephemeral_environment_name(secrets.token_hex(8)) if ephemeral else name_of(source)
+        if source.kind is SourceKind.EPHEMERAL:
+            _sweep_ephemeral(context)
+            name = ephemeral_environment_name(secrets.token_hex(8))
+        else:
+            name = name_of(source)
     if is_held(store.lock(name)):
         found = _while_changing(context, name, source)
         if found is not None:
@@ -101,7 +104,9 @@ def start(
     def tell() -> None:
         context.on_event({"event": "waiting", "for": "another start of this environment"})
 
-    with exclusive(store.lock(name), timeout=wait, on_wait=tell) as held:
+    with exclusive(
+        store.lock(name), timeout=wait, on_wait=tell, cancelled=context.is_cancelled
+    ) as held:
         store.sweep(name)
         standing = inspect(store, name, source)
         wanted = wanted_at_start(source, standing.record)
@@ -185,7 +190,7 @@ def _kept(
         last_used=now(),
     )
     if wanted.error is None and wanted.stat != record.source_stat:
-        decides = deciding(record.source, wanted.block, python_request=python.request)
+        decides = deciding(record.source, wanted.block, python=python)
         if decides.fingerprint == record.fingerprint:
             # The file was saved with what is installed already: nothing to look at again.
             record = replace(record, source_stat=wanted.stat, block=wanted.block, pending=None)
@@ -238,17 +243,20 @@ def _bounded_layer(context: Context, python: Python, wait: float) -> Layer:
 
 
 def discard(name: EnvironmentName, *, context: Context) -> None:
-    """Remove an ephemeral environment whose kernel has ended, unless another is at home in it.
-
-    Others whose kernels are gone, however they ended, are swept along.
-    """
+    """Remove an ephemeral environment whose kernel has ended, unless another is at home in it."""
     store = context.store
-    for each in {name, *_abandoned(context)}:
-        with contextlib.suppress(ScriptEnvError, OSError):
-            with exclusive(store.lock(each), timeout=0):
-                if not running_kernels(store.live(each)):
-                    store.remove_environment(store.environment(each))
-            store.forget_locks(each)
+    with contextlib.suppress(ScriptEnvError, OSError):
+        with exclusive(store.lock(name), timeout=0):
+            if running_kernels(store.live(name)):
+                return
+            store.remove_environment(store.environment(name))
+        store.forget_locks(name)
+
+
+def _sweep_ephemeral(context: Context) -> None:
+    """Remove the ephemeral environments of kernels that ended without anybody's care."""
+    for name in _abandoned(context):
+        discard(name, context=context)
 
 
 def _abandoned(context: Context) -> list[EnvironmentName]:

@@ -94,6 +94,7 @@ class Asker:
 class Synced:
     """What a sync did, and what stands now.
 
+    :param curve: whether its kernel can encrypt its connections
     :param replace: why the asking kernel must start anew; only ever for a fresh one
     """
 
@@ -104,6 +105,7 @@ class Synced:
     changes: tuple[Change, ...]
     kernelspec: str | None
     warnings: tuple[str, ...]
+    curve: bool
     replace: str | None = None
 
 
@@ -129,7 +131,10 @@ class _Job:
     @property
     def same_python(self) -> bool:
         record = self.standing.record
-        return record is not None and record.python.base == self.python.base
+        return record is not None and (record.python.base, record.python.version) == (
+            self.python.base,
+            self.python.version,
+        )
 
 
 def sync(
@@ -160,7 +165,9 @@ def sync(
     def tell() -> None:
         context.on_event({"event": "waiting", "for": "another change of this environment"})
 
-    with exclusive(store.lock(name), timeout=lock_timeout(), on_wait=tell) as held:
+    with exclusive(
+        store.lock(name), timeout=lock_timeout(), on_wait=tell, cancelled=context.is_cancelled
+    ) as held:
         store.sweep(name)
         standing = inspect(store, name, source)
         if given:
@@ -177,14 +184,14 @@ def sync(
             standing=standing,
             wanted=wanted,
             python=found,
-            decides=deciding(source, wanted.block, python_request=found.request),
+            decides=deciding(source, wanted.block, python=found),
             kernels=running_kernels(store.live(name)),
             asker=asker,
             held=held,
         )
         try:
             return _carry_out(job, exact=exact)
-        except RestartNeeded:
+        except (RestartNeeded, EnvironmentInUse):
             _keep_pending(job)
             raise
 
@@ -381,7 +388,7 @@ def _result(job: _Job, record: Record, before: Iterable[Package], action: Action
     if action is Action.KEPT:
         record = _synced_record(job, record, record.packages, record.kernel)
         furnish(job.context, job.standing.path, record)
-    publish(job.context, job.standing, record)
+    curve = publish(job.context, job.standing, record)
     has_spec = record.source.kind in (SourceKind.FILE, SourceKind.URL)
     warnings = job.wanted.declaration.warnings if job.wanted.declaration else ()
     return Synced(
@@ -392,6 +399,7 @@ def _result(job: _Job, record: Record, before: Iterable[Package], action: Action
         changes=_difference(before, record.packages),
         kernelspec=kernelspec_name(job.standing.name) if has_spec else None,
         warnings=warnings,
+        curve=curve,
         replace=_replacement(job, record),
     )
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .block import block_of_cell, find_block
+
 FileStat = tuple[int, int, int]
 
 RESOLVER_VARIABLES = (
@@ -67,6 +69,27 @@ def source_changed(record: dict[str, Any]) -> bool:
     path = record["source"].get("path")
     found = None if path is None else file_stat(path)
     return found is not None and found != _stat(record["source_stat"])
+
+
+def block_of_source(path: str) -> str | None:
+    """Read the TOML of the block in a notebook or script; None if it has none.
+
+    Only for a kernel without a host; a host's reading is the one that counts.
+
+    :raises ValueError: if the file cannot be read as a source
+    """
+    with open(path, encoding="utf-8-sig") as file:
+        text = file.read()
+    if not path.lower().endswith(".ipynb"):
+        found = [find_block(text)]
+    else:
+        cells = json.loads(text)["cells"]
+        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        found = [block_of_cell(source) for source in sources]
+    blocks = [block.toml for block in found if block is not None]
+    if len(blocks) > 1:
+        raise ValueError(path)
+    return blocks[0] if blocks else None
 
 
 def may_have_changed(record: dict[str, Any], environ: Mapping[str, str]) -> bool:

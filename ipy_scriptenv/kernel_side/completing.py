@@ -222,9 +222,9 @@ class Completion:
 
     def _without_host(self, request: dict[str, Any], words: str) -> dict[str, Any]:
         """Go on with an environment that is in sync; refuse otherwise."""
-        in_sync = self.record["fingerprint"] is not None and self.record["pending"] is None
-        if request["op"] == "sync" and not request["given"] and in_sync:
+        if request["op"] == "sync" and self._seems_in_sync(request):
             self._first = False
+            self._failed = None
             return {
                 "event": "done",
                 "note": "ipy-scriptenv is not installed any more; the environment stays as it is.",
@@ -233,6 +233,21 @@ class Completion:
         problems = [{"cell": None, "line": None, "key": None, "message": words}] if words else []
         error = {"code": "engine", "message": message, "hint": _GONE_HINT, "problems": problems}
         raise Failed("EngineFailed", error)
+
+    def _seems_in_sync(self, request: dict[str, Any]) -> bool:
+        """Say, as far as can be seen without a host, whether nothing has to be installed."""
+        record = self.record
+        if record["fingerprint"] is None or record["pending"] is not None:
+            return False
+        if request["given"]:
+            return bool(request["block"] == record["block"])
+        path = record["source"].get("path")
+        if path is None or not check.source_changed(record):
+            return True
+        try:
+            return bool(check.block_of_source(path) == record["block"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def _interrupted(self) -> Failed:
         message = "Completing the environment was interrupted."

@@ -111,25 +111,24 @@ class ScriptEnvKernel(IPythonKernel):
             return self._error_reply(unforeseen(error))
         self._end_progress()
         if answer.get("replace"):
-            return self._replace(answer["replace"])
+            return self._replace(answer["replace"], can_encrypt=answer.get("curve", False))
         if answer.get("note"):
             self._stream(answer["note"] + "\n", "stderr")
         self.inbox.close()
         return None
 
-    def _replace(self, reason: str) -> dict[str, Any]:
+    def _replace(self, reason: str, *, can_encrypt: bool) -> dict[str, Any]:
         """Start anew in the completed environment; returns only where that is impossible."""
-        if (
-            self.streams is not None
-            and not self.replaced
-            and threading.current_thread() is threading.main_thread()
-        ):
+        hint = "Restart the kernel; the environment is complete."
+        here = threading.current_thread() is threading.main_thread()
+        if getattr(self.parent, "curve_secretkey", None) is not None and not can_encrypt:
+            hint = "Shut the kernel down and start it again: the new one cannot encrypt."
+        elif self.streams is not None and not self.replaced and here:
             replace.become_new(self)
-        message = f"A restart is needed: {reason}."
         error = {
             "code": "restart-needed",
-            "message": message,
-            "hint": "Restart the kernel; the environment is complete.",
+            "message": f"A restart is needed: {reason}.",
+            "hint": hint,
             "problems": [],
         }
         return self._error_reply(Failed("RestartNeeded", error))

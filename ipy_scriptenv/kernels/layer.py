@@ -16,7 +16,7 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -24,11 +24,12 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from ipy_scriptenv import processes, settings
-from ipy_scriptenv.errors import EngineFailed
+from ipy_scriptenv.errors import EngineFailed, Interrupted
 from ipy_scriptenv.interpreters import host_python
 from ipy_scriptenv.kernels import borrow
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.plan import marker_environment
+from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Python
 from ipy_scriptenv.store import Store, environment_python, explained, remove_tree, write_atomically
 from ipy_scriptenv.uv import Uv
@@ -89,20 +90,25 @@ def ensure_layer(store: Store, uv: Uv, python: Python) -> Layer:
     found = find_layer(store, name)
     if found is not None:
         return found
-    on_wait = lambda: uv.on_event({"event": "waiting", "for": "the kernel layer"})  # noqa: E731
-    lock = exclusive(store.lock(f"layer-{name}"), timeout=settings.lock_timeout(), on_wait=on_wait)
-    with lock as held:
+
+    def tell() -> None:
+        uv.on_event({"event": "waiting", "for": "the kernel layer"})
+
+    with exclusive(
+        store.lock(f"layer-{name}"),
+        timeout=settings.lock_timeout(),
+        on_wait=tell,
+        cancelled=uv.is_cancelled,
+    ) as held:
         found = find_layer(store, name)
         if found is not None:
             return found
         _sweep(store, name)
         build = store.layers / f".building-{name}-{secrets.token_hex(4)}"
-        heirs = Uv(
-            binary=uv.binary, work=uv.work, held=held, cancel=uv.cancel, on_event=uv.on_event
-        )
+        heir = replace(uv, held=held)
         try:
             with explained(build):
-                ready = _build(build, heirs, python, final=store.layers / name)
+                ready = _build(build, heir, python, final=store.layers / name)
                 ready.rename(store.layers / name)
         finally:
             remove_tree(build)
@@ -150,14 +156,14 @@ def _build(build: Path, uv: Uv, python: Python, *, final: Path) -> Path:
             "--requirements",
             str(listing),
         )
-    _compile(environment, site, final / "site-packages")
+    _compile(environment, site, final / "site-packages", uv.cancel)
     site.rename(ready / "site-packages")
     info = _describe(ready / "site-packages", python)
     write_atomically(ready / _INFO, json.dumps(asdict(info), indent=1).encode())
     return ready
 
 
-def _compile(environment: Path, site: Path, final: Path) -> None:
+def _compile(environment: Path, site: Path, final: Path, cancel: Cancel | None) -> None:
     """Compile every module for its final place, so that no start has to."""
     argv = [
         str(environment_python(environment)),
@@ -174,7 +180,10 @@ def _compile(environment: Path, site: Path, final: Path) -> None:
         str(site),
     ]
     # Files that are templates or for another Python do not compile; that is no failure.
-    processes.run(argv, cwd=environment, env=settings.child_environment())
+    finished = processes.run(argv, cwd=environment, env=settings.child_environment(), cancel=cancel)
+    if finished.cancelled:
+        msg = "Preparing the kernel was interrupted."
+        raise Interrupted(msg)
 
 
 def _describe(site: Path, python: Python) -> Layer:
