@@ -17,6 +17,7 @@ __all__ = [
     "EngineFailed",
     "EnvironmentInUse",
     "Foreign",
+    "InstallCutShort",
     "InstallFailed",
     "Interrupted",
     "LockTimeout",
@@ -199,6 +200,12 @@ class InstallFailed(ScriptEnvError):
 
     code = "install-failed"
     default_hint = "Mend the dependencies in the block and run the cell again."
+
+
+class InstallCutShort(InstallFailed):
+    """uv was ended from outside, by a signal, wherever it was."""
+
+    default_hint = "Run it again."
 
 
 class Offline(ScriptEnvError):

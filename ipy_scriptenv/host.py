@@ -116,6 +116,7 @@ def _sync(request: dict[str, Any], path: Path, record: Record, context: Context)
         given=request["given"],
         exact=request.get("exact", False),
         name=EnvironmentName(path.name),
+        folder=Path(request["folder"]),
         asker=_asker(request),
     )
     return _done(synced, exact=request.get("exact", False))

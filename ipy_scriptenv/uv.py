@@ -9,42 +9,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from ipy_scriptenv import processes, settings
-from ipy_scriptenv.errors import (
-    EngineFailed,
-    InstallFailed,
-    Interrupted,
-    NoSpace,
-    Offline,
-    PermissionRefused,
-    Problem,
-    ResolutionFailed,
-    ScriptEnvError,
-)
+from ipy_scriptenv.errors import EngineFailed, Interrupted, ScriptEnvError
 from ipy_scriptenv.locks import Held
-from ipy_scriptenv.metadata import without_credentials
 from ipy_scriptenv.processes import Cancel, Finished
 from ipy_scriptenv.store import environment_python
+from ipy_scriptenv.uv_output import Change, Event, event_of, failure, report_of
 
-__all__ = ["Change", "Event", "Found", "Uv", "is_environment"]
-
-Event = Mapping[str, Any]
-"""One step of a longer work: ``event`` is its kind, the rest its data (``docs/contract.md``)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One distribution that comes or goes; *action* is ``installed`` or ``removed``."""
-
-    name: str
-    version: str
-    action: str
+__all__ = ["Change", "Event", "Found", "Uv", "find_uv", "is_environment"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +96,12 @@ class Uv:
         finished = self._call(
             *argv, *(["--dry-run"] if dry_run else []), VIRTUAL_ENV=str(environment)
         )
-        return _changes(finished.out, environment)
+        report = report_of(finished.out, finished.err)
+        where = report.environment
+        if where is not None and Path(where).resolve() != environment.resolve():
+            msg = f"uv worked on `{where}` instead of `{environment}`."
+            raise EngineFailed(msg)
+        return report.changes
 
     def install(self, environment: Path, *arguments: str) -> None:
         """Run ``uv pip install`` for one of our environments."""
@@ -195,7 +177,7 @@ class Uv:
             msg = "The work was interrupted."
             raise Interrupted(msg)
         if finished.code != 0:
-            raise failure(finished)
+            raise failure(finished.code, finished.err)
         return finished
 
     def _hear(self, line: str) -> None:
@@ -240,122 +222,3 @@ def _require_environment(path: Path) -> None:
     if not is_environment(path):
         msg = f"`{path}` is no complete virtual environment; uv was not called."
         raise EngineFailed(msg)
-
-
-_EVENTS: Sequence[tuple[re.Pattern[str], str]] = (
-    (re.compile(r"Resolved (?P<packages>\d+) packages? in"), "resolving"),
-    (
-        re.compile(r"Downloading (?P<name>\S+)(?: (?P<version>\S+))?(?: \((?P<size>[^)]*)\))?"),
-        "downloading",
-    ),
-    (re.compile(r"\s*Downloaded (?P<name>\S+)"), "downloading"),
-    (re.compile(r"\s*Building (?P<name>\S+)"), "installing"),
-    (re.compile(r"Prepared (?P<packages>\d+) packages? in"), "installing"),
-    (re.compile(r"Installed (?P<packages>\d+) packages? in"), "installing"),
-)
-
-
-def event_of(line: str) -> Event | None:
-    """Read one line of uv's standard error; ``None`` if it tells no step."""
-    for pattern, kind in _EVENTS:
-        match = pattern.match(line)
-        if match:
-            found = {key: value for key, value in match.groupdict().items() if value}
-            return {"event": kind, "text": without_credentials(line.strip()), **found}
-    return None
-
-
-_WORK_BEGUN = re.compile(r"^(Prepared|Uninstalled|Installed) ", re.MULTILINE)
-
-_CAUSES: Sequence[tuple[re.Pattern[str], type[ScriptEnvError], str]] = (
-    (
-        re.compile(r"No space left on device|os error 28\b|os error 112\b"),
-        NoSpace,
-        "The disk is full.",
-    ),
-    (
-        re.compile(
-            r"No solution found|unsatisfiable|was not found in the (?:package registry|provided)"
-        ),
-        ResolutionFailed,
-        "No set of packages satisfies the dependencies.",
-    ),
-    (
-        re.compile(
-            r"error sending request|dns error|failed to lookup address|Could not connect|"
-            r"Connection refused|network connectivity is disabled|network was disabled|"
-            r"operation timed out|tcp connect error"
-        ),
-        Offline,
-        "The package index could not be reached.",
-    ),
-    (
-        re.compile(r"Permission denied|os error 13\b|Read-only file system|os error 30\b"),
-        PermissionRefused,
-        "The operating system refused access.",
-    ),
-    (
-        re.compile(
-            r"Failed to (?:build|download|fetch|install|unpack|prepare)|"
-            r"hash mismatch|Hash mismatch|no usable wheels"
-        ),
-        InstallFailed,
-        "The dependencies could not be installed.",
-    ),
-)
-
-
-def failure(finished: Finished) -> ScriptEnvError:
-    """Turn a failed call into an error of ours that keeps uv's words as its problem."""
-    words = _words(finished.err)
-    problems = (Problem(message=words),) if words else ()
-    offline = re.search(r"network (?:connectivity is|was) disabled", words)
-    for pattern, kind, message in _CAUSES:
-        if pattern.search(words):
-            # Without network uv finds "no solution" too; its own hint tells the true cause.
-            if kind is ResolutionFailed and offline:
-                return Offline(
-                    "The packages are not in the cache, and the network is disabled.",
-                    problems=problems,
-                )
-            return kind(message, problems=problems)
-    if finished.code < 0:
-        msg = f"uv was ended by signal {-finished.code}."
-        return InstallFailed(msg, hint="Run it again.", problems=problems)
-    kind = ResolutionFailed if finished.code == 1 else EngineFailed
-    return kind(f"uv failed with exit code {finished.code}.", problems=problems)
-
-
-def touched(error_text: str) -> bool:
-    """Say whether uv's words show that it had begun to change the environment."""
-    return bool(_WORK_BEGUN.search(error_text))
-
-
-def _words(err: str) -> str:
-    """Give what uv said without its progress, credentials and trailing space."""
-    lines = [line.rstrip() for line in err.splitlines() if event_of(line) is None]
-    return without_credentials("\n".join(lines).strip())
-
-
-def _changes(out: str, environment: Path) -> tuple[Change, ...]:
-    """Read the JSON of a sync; what is not as expected gives no changes (it is marked preview).
-
-    :raises EngineFailed: if uv says that it worked somewhere else
-    """
-    try:
-        sync = json.loads(out)["sync"]
-        where = Path(sync["environment"]["path"])
-        changes = tuple(
-            Change(
-                name=entry["name"],
-                version=entry.get("version") or "",
-                action="installed" if entry["action"] == "installed" else "removed",
-            )
-            for entry in sync["changes"]
-        )
-    except (ValueError, KeyError, TypeError):
-        return ()
-    if where.resolve() != environment.resolve():
-        msg = f"uv worked on `{where}` instead of `{environment}`."
-        raise EngineFailed(msg)
-    return changes

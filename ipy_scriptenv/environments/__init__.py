@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipy_scriptenv.environments.job import Asker
 from ipy_scriptenv.environments.looking import (
     Found,
     Listed,
@@ -20,7 +21,7 @@ from ipy_scriptenv.environments.sources import (
 )
 from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.starting import EPHEMERAL, Start, discard, start
-from ipy_scriptenv.environments.syncing import Action, Asker, Synced, sync
+from ipy_scriptenv.environments.syncing import Action, Synced, sync
 
 __all__ = [
     "EPHEMERAL",

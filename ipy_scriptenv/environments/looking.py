@@ -8,6 +8,7 @@ from pathlib import Path
 from ipy_scriptenv import interpreters, plan
 from ipy_scriptenv.environments.building import require_file, wanted_at_start
 from ipy_scriptenv.environments.imported import shadowed
+from ipy_scriptenv.environments.job import Asker
 from ipy_scriptenv.environments.sources import name_of
 from ipy_scriptenv.environments.standing import (
     Condition,
@@ -17,7 +18,6 @@ from ipy_scriptenv.environments.standing import (
     inspect,
     installed_packages,
 )
-from ipy_scriptenv.environments.syncing import Asker
 from ipy_scriptenv.errors import NewerSchema, NoEnvironment
 from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
 from ipy_scriptenv.kernels.specs import kernelspec_folder

@@ -63,6 +63,13 @@ def unforeseen(error: Exception) -> Failed:
     )
 
 
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return os.path.expanduser("~")
+
+
 class Completion:
     """Knows what this kernel's environment holds, and has a host complete it.
 
@@ -211,6 +218,7 @@ class Completion:
     def _about_me(self) -> dict[str, Any]:
         return {
             "environment": self.environment,
+            "folder": _folder(),
             "asker": {
                 "uuid": self.lock.uuid if self.lock else "",
                 "fresh": self.fresh,

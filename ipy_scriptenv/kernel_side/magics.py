@@ -54,7 +54,7 @@ def _scriptenv(completion: Completion, line: str) -> None:
         if verb == "sync" and mine:
             request = {"op": "sync", "given": False, "block": None, "exact": True}
         else:
-            request = {"op": "verb", "words": words or ["status"], "folder": os.getcwd()}
+            request = {"op": "verb", "words": words or ["status"]}
         answer = completion.carry_out(request, _tell)
     except Failed as failed:
         print("\n".join(failed.lines()), file=sys.stderr)

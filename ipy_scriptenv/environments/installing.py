@@ -1,0 +1,89 @@
+"""Have uv install what a block declares, and the kernel where the layer cannot serve."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ipy_scriptenv import plan
+from ipy_scriptenv.environments.job import Job
+from ipy_scriptenv.environments.standing import Context, installed_packages
+from ipy_scriptenv.errors import InstallCutShort, Interrupted, ScriptEnvError
+from ipy_scriptenv.kernel_side.block import render_block
+from ipy_scriptenv.kernels.layer import ensure_layer, site_packages
+from ipy_scriptenv.metadata import staged_block
+from ipy_scriptenv.record import OWN, Package, Python
+from ipy_scriptenv.store import CHANGING, explained, stat_of, write_atomically
+from ipy_scriptenv.uv_output import Change, Event
+
+__all__ = ["install", "marked", "run_uv"]
+
+
+def install(job: Job, path: Path, *, keep_own: bool = False) -> str:
+    """Install what the block declares, and the kernel too where the layer cannot serve.
+
+    :returns: the layer's name, or ``own``
+    """
+    add = ("ipykernel",) if keep_own else ()
+    if not job.wanted.requires_nothing or keep_own or not _is_empty(path, job.python):
+        run_uv(job, path, add=add)
+    layer = ensure_layer(job.context.store, job.context.uv(job.held), job.python)
+    packages = installed_packages(path, job.python)
+    conflicts = plan.layer_conflicts(
+        packages=layer.packages, requires=layer.requires, installed=packages
+    )
+    if not conflicts:
+        return layer.name
+    if not any(package.name == "ipykernel" for package in packages):
+        job.context.on_event({"event": "installing", "text": f"the kernel too: {conflicts[0]}"})
+        run_uv(job, path, add=("ipykernel",))
+    return OWN
+
+
+def run_uv(
+    job: Job, path: Path, *, add: tuple[str, ...], dry_run: bool = False
+) -> tuple[Change, ...]:
+    """Have uv bring the environment at *path* to the block, with the requirements *add*.
+
+    :param dry_run: only tell what would change
+    """
+    toml = staged_block(job.wanted.block or "", folder=job.folder, add=add)
+    text = render_block(toml)
+    with job.context.store.staged(job.standing.name, text, job.decides.lock) as script:
+        return job.context.uv(job.held).sync(script, path, dry_run=dry_run)
+
+
+def _is_empty(path: Path, python: Python) -> bool:
+    return not installed_packages(path, python)
+
+
+@contextlib.contextmanager
+def marked(job: Job, path: Path, before: tuple[Package, ...]) -> Iterator[Context]:
+    """Mark an environment while it is changed in place.
+
+    The mark goes when the work is done, and also when it failed before anything was touched; a mark
+    that stays means: build anew.
+    """
+    site = site_packages(path, job.python)
+    mark = path / CHANGING
+    seen: set[str] = set()
+
+    def listen(event: Event) -> None:
+        seen.add(event["event"])
+        job.context.on_event(event)
+
+    with explained(mark):
+        write_atomically(mark, b"")
+    untouched = stat_of(site)
+    try:
+        yield replace(job.context, on_event=listen)
+    except ScriptEnvError as error:
+        begun = "installing" in seen or stat_of(site) != untouched
+        cut_short = isinstance(error, (Interrupted, InstallCutShort))
+        if not begun and (not cut_short or not before or "downloading" in seen):
+            mark.unlink(missing_ok=True)
+        raise
+    with explained(mark):
+        mark.unlink()

@@ -1,0 +1,68 @@
+"""One sync: who asks for it, and everything that it depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ipy_scriptenv.environments.building import Wanted
+from ipy_scriptenv.environments.standing import Context, Deciding, Standing
+from ipy_scriptenv.locks import Held, RunningKernel
+from ipy_scriptenv.plan import Loaded
+from ipy_scriptenv.record import Python, Source
+
+__all__ = ["Asker", "Job"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """The kernel that asks for a sync, where one does.
+
+    :param uuid: name of its live lock
+    :param fresh: no cell of the user has run in it, so it may replace itself
+    :param python: base interpreter that it runs on
+    :param kernel: the layer that it runs on, or ``own``
+    :param loaded: what it has imported
+    """
+
+    uuid: str
+    fresh: bool
+    python: str
+    kernel: str
+    loaded: Loaded = field(default_factory=Loaded)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One sync, with everything that it was found to depend on.
+
+    :param kernels: all that run in the environment, the asking one too
+    :param held: the environment's exclusive lock
+    :param folder: where relative paths in the block start
+    """
+
+    context: Context
+    source: Source
+    standing: Standing
+    wanted: Wanted
+    python: Python
+    decides: Deciding
+    kernels: list[RunningKernel]
+    asker: Asker | None
+    held: Held
+    folder: Path
+
+    @property
+    def others(self) -> list[RunningKernel]:
+        """The kernels that run in the environment, without the one that asks."""
+        uuid = self.asker.uuid if self.asker else None
+        return [kernel for kernel in self.kernels if kernel.uuid != uuid]
+
+    @property
+    def same_python(self) -> bool:
+        """Whether the environment was made from the interpreter that is wanted, as it is now."""
+        record = self.standing.record
+        return record is not None and (record.python.base, record.python.version) == (
+            self.python.base,
+            self.python.version,
+        )
