@@ -79,7 +79,8 @@ class ScriptEnvProvisioner(LocalProvisioner):
         after the work, so that a slow start holds no ports.
         """
         metadata = self.kernel_spec.metadata if self.kernel_spec else {}
-        source = source_of(kwargs.get("env") or {}, metadata)
+        # In a thread: a slow disk or a wait must not hold up the server's other requests.
+        source = await asyncio.to_thread(source_of, kwargs.get("env") or {}, metadata)
         launch = await asyncio.to_thread(self._prepare, source)
         if not launch.curve:
             launch = self._without_encryption(launch, source, kwargs)

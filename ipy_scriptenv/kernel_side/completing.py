@@ -13,7 +13,7 @@ from .block import BlockError, block_of_cell, is_only_our_magics
 from .imports import Packages
 from .live import LiveLock
 
-__all__ = ["Completion", "Failed", "unforeseen"]
+__all__ = ["Completion", "Failed", "interrupted", "unforeseen"]
 
 _UNCLOSED_HINT = (
     "Close the block with a line `# ///`; every line inside is `#` or begins with `# `."
@@ -53,6 +53,33 @@ class Failed(Exception):
         if self.error.get("hint"):
             lines += ["", self.error["hint"]]
         return "\n".join(lines).split("\n")
+
+
+def _unreadable(error: BlockError) -> Failed:
+    """Make the failure of a cell whose block cannot be read."""
+    unclosed = error.code == "unclosed"
+    problems = [
+        {"cell": None, "line": line, "key": None, "message": "a block begins here"}
+        for line in error.lines
+    ]
+    return Failed(
+        "Unclosed" if unclosed else "Duplicate",
+        {
+            "code": error.code,
+            "message": str(error),
+            "hint": _UNCLOSED_HINT if unclosed else "Keep one block.",
+            "problems": problems,
+        },
+    )
+
+
+def interrupted() -> Failed:
+    """Make the failure of a sync that a person interrupted."""
+    message = "Completing the environment was interrupted."
+    hint = "Run the cell again to go on."
+    return Failed(
+        "Interrupted", {"code": "interrupted", "message": message, "hint": hint, "problems": []}
+    )
 
 
 def unforeseen(error: Exception) -> Failed:
@@ -96,7 +123,9 @@ class Completion:
         self.running_on = (record["python"]["base"], record["kernel"])
         self.always = os.environ.get("SCRIPTENV_SYNC") == "always"
         self._first = True
+        # What went wrong last; cells without a block fail the same way until it is mended.
         self._failed: dict[str, Any] | None = None
+        self._unreadable: Failed | None = None
         self._record_stat = check.file_stat(self._record_path)
         self._mutex = threading.Lock()
         self._cancelled = False
@@ -120,23 +149,18 @@ class Completion:
         try:
             block = block_of_cell(code)
         except BlockError as error:
-            kind = "Unclosed" if error.code == "unclosed" else "Duplicate"
-            hint = _UNCLOSED_HINT if kind == "Unclosed" else "Keep one block."
-            problems = [
-                {"cell": None, "line": line, "key": None, "message": "a block begins here"}
-                for line in error.lines
-            ]
-            raise Failed(
-                kind,
-                {"code": error.code, "message": str(error), "hint": hint, "problems": problems},
-            ) from None
+            self._unreadable = _unreadable(error)
+            raise self._unreadable from None
         if block is not None:
+            self._unreadable = None
             same = block.toml == self.record["block"] and self.record["fingerprint"] is not None
             changed = check.surroundings_changed(self.record, os.environ)
             if not same or changed or self._failed or self.record["pending"] is not None:
                 return {"op": "sync", "given": True, "block": block.toml}
             self._first = False
             return None
+        if self._unreadable is not None:
+            raise self._unreadable
         if self._failed is not None:
             return self._failed
         if self._first and check.may_have_changed(self.record, os.environ):
@@ -153,10 +177,10 @@ class Completion:
 
         :raises Failed: with the host's error
         """
-        while not self._mutex.acquire(timeout=0.1):
-            if self._cancelled:
-                raise self._interrupted()
+        waited = self._take_turn()
         try:
+            if waited and request["op"] == "sync" and self._done_meanwhile(request):
+                return {"event": "done"}
             self._cancelled = False
             answer = hosts.ask(
                 self.record,
@@ -167,8 +191,8 @@ class Completion:
                 cancelled=lambda: self._cancelled,
             )
         except KeyboardInterrupt:
-            self._failed = request
-            raise self._interrupted() from None
+            self._failed = request if request["op"] == "sync" else self._failed
+            raise interrupted() from None
         except hosts.HostGone as gone:
             return self._without_host(request, str(gone))
         finally:
@@ -182,6 +206,27 @@ class Completion:
             self._first = False
             self.packages.refresh()
         return answer
+
+    def _take_turn(self) -> bool:
+        """Wait for the sync that another thread runs; say whether there was one.
+
+        :raises Failed: if that is interrupted; an interrupt of this wait ends it too
+        """
+        if self._mutex.acquire(blocking=False):
+            return False
+        try:
+            while not self._mutex.acquire(timeout=0.1):
+                if self._cancelled:
+                    raise interrupted()
+        except KeyboardInterrupt:
+            self._cancelled = True
+            raise interrupted() from None
+        return True
+
+    def _done_meanwhile(self, request: dict[str, Any]) -> bool:
+        """Whether the sync that was waited for has done what is asked."""
+        self.look_at_record()
+        return self._failed is None and self._seems_in_sync(request)
 
     def look_at_record(self) -> None:
         """Read the record again if it has changed, and see what another process installed."""
@@ -256,10 +301,3 @@ class Completion:
             return bool(check.block_of_source(path) == record["block"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
-
-    def _interrupted(self) -> Failed:
-        message = "Completing the environment was interrupted."
-        hint = "Run the cell again to go on."
-        return Failed(
-            "Interrupted", {"code": "interrupted", "message": message, "hint": hint, "problems": []}
-        )

@@ -10,7 +10,7 @@ from typing import Any
 from ipykernel.ipkernel import IPythonKernel
 
 from . import replace
-from .completing import Completion, Failed, unforeseen
+from .completing import Completion, Failed, interrupted, unforeseen
 
 __all__ = ["ScriptEnvKernel"]
 
@@ -106,6 +106,9 @@ class ScriptEnvKernel(IPythonKernel):
         except Failed as failed:
             self._end_progress()
             return self._error_reply(failed)
+        except KeyboardInterrupt:
+            self._end_progress()
+            return self._error_reply(interrupted())
         except Exception as error:  # noqa: BLE001 - without a reply the cell would wait for ever
             self._end_progress()
             return self._error_reply(unforeseen(error))
