@@ -19,11 +19,11 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from ipy_scriptenv import processes, settings
-from ipy_scriptenv.errors import NoPython, Problem, ScriptEnvError, WrongCall
+from ipy_scriptenv.errors import Interrupted, NoPython, Problem, ScriptEnvError, WrongCall
 from ipy_scriptenv.record import Python
 from ipy_scriptenv.uv import Found, Uv
 
-__all__ = ["OLDEST", "choose", "fetch", "host_python", "inspect_python", "satisfies"]
+__all__ = ["OLDEST", "choose", "fetch", "fetchable", "host_python", "inspect_python", "satisfies"]
 
 OLDEST = Version("3.9")
 """The oldest Python that a kernel of ours runs on."""
@@ -126,17 +126,41 @@ def choose(
 def fetch(uv: Uv, *, request: str | None, requires_python: SpecifierSet | None) -> Python:
     """Have uv fetch an interpreter, then find it; only after a user has run a cell or a command.
 
-    :raises NoPython: if that fails too; uv's words are its problem
+    :raises NoPython: if there is nothing to fetch, or that fails; uv's words are its problem
     """
-    asked = request or str(requires_python or f">={OLDEST}")
+    asked = fetchable(request, requires_python)
+    wanted = Wanted(request=request, requires_python=requires_python)
+    if asked is None:
+        msg = f"No Python can satisfy {wanted}."
+        raise NoPython(msg, hint="Ask for another Python, or change requires-python.")
     try:
         uv.install_python(asked)
+    except Interrupted:
+        raise
     except ScriptEnvError as error:
-        wanted = Wanted(request=request, requires_python=requires_python)
         msg = f"No Python on this machine satisfies {wanted}, and none could be fetched."
         problems = error.problems or (Problem(message=str(error)),)
         raise NoPython(msg, problems=problems) from error
     return choose(uv, request=request, requires_python=requires_python, configured=True)
+
+
+def fetchable(request: str | None, requires_python: SpecifierSet | None) -> str | None:
+    """Say which range uv could fetch an interpreter for; ``None`` if no release can be in it.
+
+    An interpreter that is asked for by path or name is there or it is not.
+    """
+    ranges = [SpecifierSet(f">={OLDEST}")]
+    if request is not None:
+        asked = _range(request)
+        if asked is None:
+            return None
+        ranges.append(asked)
+    if requires_python is not None:
+        ranges.append(requires_python)
+    releases = (f"3.{minor}.{patch}" for minor in range(9, 30) for patch in range(60))
+    if not any(_fits(release, ranges) for release in releases):
+        return None
+    return ",".join(str(each) for each in ranges)
 
 
 def _named(uv: Uv, request: str, wanted: Wanted) -> Python:

@@ -106,37 +106,34 @@ def wanted_python(
     wanted: Wanted,
     *,
     request: str | None = None,
-    configured: bool = False,
+    fetch: bool = False,
 ) -> Python:
-    """Choose the interpreter (``docs/contract.md``, *Which Python?*); nothing is downloaded.
+    """Choose the interpreter (``docs/contract.md``, *Which Python?*).
 
     :param request: the ``--python`` of this call
-    :param configured: whether the user's uv configuration counts; not before a cell runs
-    :raises NoPython: if none on this machine satisfies
+    :param fetch: whether a user has run a cell or a command: then the user's uv configuration
+        counts, and uv may fetch an interpreter that is not there
+    :raises NoPython: if none satisfies
     """
     requires = wanted.declaration.requires_python if wanted.declaration else None
     record = standing.record
+    there = _still_usable(record, requires)
+    if there is not None and request in (None, there.request):
+        return there
+    recorded = record.python.request if record else None
     uv = context.uv()
-    if request is not None:
-        standing_python = _still_usable(record, requires)
-        if standing_python is not None and standing_python.request == request:
-            return standing_python
-        return interpreters.choose(
-            uv, request=request, requires_python=requires, configured=configured
-        )
-    if record is not None:
-        standing_python = _still_usable(record, requires)
-        if standing_python is not None:
-            return standing_python
-        if record.python.request is not None:
-            with contextlib.suppress(NoPython):
-                return interpreters.choose(
-                    uv,
-                    request=record.python.request,
-                    requires_python=requires,
-                    configured=configured,
-                )
-    return interpreters.choose(uv, request=None, requires_python=requires, configured=configured)
+    if request is None and recorded is not None:
+        # An earlier request holds until it contradicts what the source requires.
+        with contextlib.suppress(NoPython):
+            return interpreters.choose(
+                uv, request=recorded, requires_python=requires, configured=fetch
+            )
+    try:
+        return interpreters.choose(uv, request=request, requires_python=requires, configured=fetch)
+    except NoPython:
+        if not fetch or interpreters.fetchable(request, requires) is None:
+            raise
+        return interpreters.fetch(uv, request=request, requires_python=requires)
 
 
 def _still_usable(record: Record | None, requires: SpecifierSet | None) -> Python | None:

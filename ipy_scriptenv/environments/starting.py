@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ipy_scriptenv import interpreters, plan
+from ipy_scriptenv import plan
 from ipy_scriptenv.environments.building import (
     Wanted,
     building,
@@ -36,7 +36,7 @@ from ipy_scriptenv.environments.standing import (
     installed_packages,
     now,
 )
-from ipy_scriptenv.errors import LockTimeout, NoPython, ScriptEnvError
+from ipy_scriptenv.errors import LockTimeout, ScriptEnvError
 from ipy_scriptenv.identity import EnvironmentName, ephemeral_environment_name
 from ipy_scriptenv.kernels.layer import Layer, ensure_layer, find_layer, layer_name
 from ipy_scriptenv.kernels.side import ensure_kernel_side
@@ -110,7 +110,7 @@ def start(
         store.sweep(name)
         standing = inspect(store, name, source)
         wanted = wanted_at_start(source, standing.record)
-        python = _python(context, standing, wanted, fetch=fetch)
+        python = wanted_python(context, standing, wanted, fetch=fetch)
         others = running_kernels(store.live(name))
         kept = _kept(context, standing, python, wanted, wait, can_rebuild=not others)
         if kept is not None:
@@ -126,16 +126,6 @@ def start(
             furnish(context, path, record)
             store.place(path, standing.path)
         return _launchable(context, standing, record)
-
-
-def _python(context: Context, standing: Standing, wanted: Wanted, *, fetch: bool) -> Python:
-    try:
-        return wanted_python(context, standing, wanted, configured=fetch)
-    except NoPython:
-        if not fetch:
-            raise
-        requires = wanted.declaration.requires_python if wanted.declaration else None
-        return interpreters.fetch(context.uv(), request=None, requires_python=requires)
 
 
 def _while_changing(context: Context, name: EnvironmentName, source: Source) -> Start | None:

@@ -13,9 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ipy_scriptenv import interpreters
 from ipy_scriptenv.environments.building import (
-    Wanted,
     building,
     first_record,
     furnish,
@@ -38,7 +36,6 @@ from ipy_scriptenv.environments.sources import name_of
 from ipy_scriptenv.environments.standing import (
     Condition,
     Context,
-    Standing,
     deciding,
     inspect,
     installed_packages,
@@ -46,14 +43,13 @@ from ipy_scriptenv.environments.standing import (
 )
 from ipy_scriptenv.errors import (
     EnvironmentInUse,
-    NoPython,
     RestartNeeded,
     ScriptEnvError,
 )
 from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
 from ipy_scriptenv.kernels.side import ensure_kernel_side
 from ipy_scriptenv.locks import exclusive, running_kernels
-from ipy_scriptenv.record import OWN, Package, Python, Record, Source, SourceKind
+from ipy_scriptenv.record import OWN, Package, Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
 from ipy_scriptenv.store import stat_of
 from ipy_scriptenv.uv import Change
@@ -131,7 +127,7 @@ def sync(
             wanted = wanted_at_start(source, standing.record)
         if wanted.error is not None:
             raise wanted.error
-        found = _python(context, standing, wanted, python)
+        found = wanted_python(context, standing, wanted, request=python, fetch=True)
         job = Job(
             context=context,
             source=source,
@@ -168,14 +164,6 @@ def _carry_out(job: Job, *, exact: bool) -> Synced:
         raise RestartNeeded(msg)
     missing = standing.condition is Condition.MISSING
     return _rebuild(job, Action.CREATED if missing else Action.REBUILT)
-
-
-def _python(context: Context, standing: Standing, wanted: Wanted, request: str | None) -> Python:
-    try:
-        return wanted_python(context, standing, wanted, request=request, configured=True)
-    except NoPython:
-        requires = wanted.declaration.requires_python if wanted.declaration else None
-        return interpreters.fetch(context.uv(), request=request, requires_python=requires)
 
 
 def _rebuild(job: Job, action: Action) -> Synced:
