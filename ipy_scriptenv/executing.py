@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipy_scriptenv import environments
+from ipy_scriptenv import environments, settings
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.errors import EngineFailed, NotANotebook, ScriptEnvError
 from ipy_scriptenv.identity import kernelspec_name
@@ -70,7 +70,7 @@ def execute(
         raise NotANotebook(msg, hint="Run a script with its interpreter: `jupyter scriptenv find`.")
     environments.check(source)
     # The kernelspec must stand before a client can name it.
-    started = environments.start(source, context=context)
+    started = environments.start(source, context=context, wait=settings.lock_timeout())
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,

@@ -22,7 +22,7 @@ from ipy_scriptenv.errors import EngineFailed, Interrupted, NoEnvironment, Scrip
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.plan import Loaded
 from ipy_scriptenv.processes import Cancel
-from ipy_scriptenv.record import Record, SourceKind
+from ipy_scriptenv.record import Record
 from ipy_scriptenv.store import Store
 from ipy_scriptenv.uv import Event
 
@@ -95,9 +95,12 @@ def _serve(request: dict[str, Any], cancel: Cancel) -> dict[str, Any]:
 
 def _verb(request: dict[str, Any], record: Record, context: Context) -> dict[str, Any]:
     quiet = replace(context, on_event=lambda _event: None)
-    default = None if record.source.kind is SourceKind.EPHEMERAL else record.source
     text = magic_line.answer(
-        request["words"], default=default, folder=Path(request["folder"]), context=quiet
+        request["words"],
+        default=record.source,
+        name=EnvironmentName(Path(request["environment"]).name),
+        folder=Path(request["folder"]),
+        context=quiet,
     )
     if list(request["words"]) in ([], ["status"]):
         loaded = environments.loaded_otherwise(_asker(request), record, context=context)
@@ -114,6 +117,7 @@ def _sync(request: dict[str, Any], path: Path, record: Record, context: Context)
         context=context,
         block=request["block"],
         given=request["given"],
+        line=request.get("line", 0),
         exact=request.get("exact", False),
         name=EnvironmentName(path.name),
         folder=Path(request["folder"]),

@@ -22,7 +22,7 @@ from filelock import lock_descriptor
 
 from ipy_scriptenv.errors import Interrupted, LockTimeout, PermissionRefused
 
-__all__ = ["Held", "RunningKernel", "exclusive", "is_held", "running_kernels"]
+__all__ = ["Held", "RunningKernel", "became_ready", "exclusive", "is_held", "running_kernels"]
 
 _POLL = 0.05
 _PATIENCE = 1.0
@@ -123,6 +123,16 @@ def running_kernels(folder: Path) -> list[RunningKernel]:
         finally:
             os.close(descriptor)
     return found
+
+
+def became_ready(folder: Path, pid: int) -> bool:
+    """Say whether the kernel that ran as process *pid* got as far as answering requests."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            data = _read(folder / name)
+            if data.get("pid") == pid:
+                return bool(data.get("ready"))
+    return False
 
 
 def _running(uuid: str, data: dict[str, Any]) -> RunningKernel:

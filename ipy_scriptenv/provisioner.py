@@ -102,8 +102,11 @@ class ScriptEnvProvisioner(LocalProvisioner):
         """Look whether the process has ended; called about once a second while a kernel runs."""
         code = await super().poll()
         young = time.monotonic() - self._launched < _YOUNG
-        if code not in (None, 0) and young and not self._wanted_gone:
-            self._died_young = True
+        if code not in (None, 0) and young and not self._wanted_gone and self._started is not None:
+            ready = await asyncio.to_thread(
+                environments.became_ready, self._started.name, self.pid or 0, context=Context()
+            )
+            self._died_young = not ready
         return code
 
     async def send_signal(self, signum: int) -> None:

@@ -132,7 +132,7 @@ class Record:
 
     def to_json(self) -> str:
         """Give the text of the file."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Record:

@@ -120,9 +120,7 @@ class Store:
     def write_record(self, environment: Path, record: Record) -> None:
         """Write the record of the environment at that path, atomically."""
         with explained(environment):
-            write_atomically(
-                environment / RECORD, record.to_json().encode("utf-8", "surrogatepass")
-            )
+            write_atomically(environment / RECORD, record.to_json().encode())
 
     def is_ours(self, environment: Path) -> bool:
         """Say whether the folder at that path is one that this package made.
@@ -181,16 +179,21 @@ class Store:
     def sweep(self, name: EnvironmentName) -> None:
         """Remove what a crash left of builds of *name*; the caller holds its exclusive lock.
 
-        Old removed folders go too, whoever left them: they have no name any more.
+        What is older than any build can be goes too, whoever left it: it has no name any more.
         """
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(self.environments):
-                if entry.name.startswith(f".building-{name}-"):
-                    remove_tree(Path(entry.path))
-                elif entry.name.startswith(".trash-"):
+        for folder, mine in (
+            (self.environments, f".building-{name}-"),
+            (self.environments / name, f".{RECORD}-"),
+            (self.work, f".{name}.py"),
+            (self.kernel_sides, None),
+        ):
+            with contextlib.suppress(OSError):
+                for entry in os.scandir(folder):
+                    if not entry.name.startswith("."):
+                        continue
                     age = time.time() - entry.stat(follow_symlinks=False).st_ctime
-                    if age > _ABANDONED:
-                        remove_tree(Path(entry.path))
+                    if (mine and entry.name.startswith(mine)) or age > _ABANDONED:
+                        _remove(Path(entry.path))
 
     def forget_locks(self, name: EnvironmentName) -> None:
         """Remove the lock files of an ephemeral environment that is gone."""
@@ -246,6 +249,13 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_tree(path: Path) -> None:

@@ -215,7 +215,7 @@ def is_environment(path: Path) -> bool:
     except OSError:
         return False
     has_home = any(re.match(r"\s*home\s*=\s*\S", line) for line in text.splitlines())
-    return has_home and environment_python(path).exists()
+    return has_home and environment_python(path).is_file()
 
 
 def _require_environment(path: Path) -> None:

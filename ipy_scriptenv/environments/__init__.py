@@ -20,7 +20,7 @@ from ipy_scriptenv.environments.sources import (
     name_of,
 )
 from ipy_scriptenv.environments.standing import Context
-from ipy_scriptenv.environments.starting import EPHEMERAL, Start, discard, start
+from ipy_scriptenv.environments.starting import EPHEMERAL, Start, became_ready, discard, start
 from ipy_scriptenv.environments.syncing import Action, Synced, sync
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Start",
     "Status",
     "Synced",
+    "became_ready",
     "can_be_source",
     "check",
     "discard",

@@ -65,12 +65,12 @@ class Wanted:
         return self.declaration is not None and not self.declaration.dependencies
 
 
-def wanted_text(block: str | None, stat: FileStat | None) -> Wanted:
+def wanted_text(block: str | None, stat: FileStat | None, *, line: int = 0) -> Wanted:
     """Read the text of a block that is given, such as a running cell's.
 
     :raises ScriptEnvError: if it cannot be read
     """
-    declaration = EMPTY if block is None else read_declaration(block)
+    declaration = EMPTY if block is None else read_declaration(block, line=line)
     return Wanted(block=block, declaration=declaration, stat=stat)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ipy_scriptenv import plan
 from ipy_scriptenv.environments.job import Job
@@ -13,7 +13,7 @@ from ipy_scriptenv.environments.standing import Context, installed_packages
 from ipy_scriptenv.errors import InstallCutShort, Interrupted, ScriptEnvError
 from ipy_scriptenv.kernel_side.block import render_block
 from ipy_scriptenv.kernels.layer import ensure_layer, site_packages
-from ipy_scriptenv.metadata import staged_block
+from ipy_scriptenv.metadata import shown, staged_block
 from ipy_scriptenv.record import OWN, Package, Python
 from ipy_scriptenv.store import CHANGING, explained, stat_of, write_atomically
 from ipy_scriptenv.uv_output import Change, Event
@@ -28,6 +28,7 @@ def install(job: Job, path: Path, *, keep_own: bool = False) -> str:
     """
     add = ("ipykernel",) if keep_own else ()
     if not job.wanted.requires_nothing or keep_own or not _is_empty(path, job.python):
+        _tell_what_comes(job, path)
         run_uv(job, path, add=add)
     layer = ensure_layer(job.context.store, job.context.uv(job.held), job.python)
     packages = installed_packages(path, job.python)
@@ -40,6 +41,19 @@ def install(job: Job, path: Path, *, keep_own: bool = False) -> str:
         job.context.on_event({"event": "installing", "text": f"the kernel too: {conflicts[0]}"})
         run_uv(job, path, add=("ipykernel",))
     return OWN
+
+
+def _tell_what_comes(job: Job, path: Path) -> None:
+    """Name in one line what is about to be installed for a kernel, before its first install."""
+    if job.asker is None or not _is_empty(path, job.python):
+        return
+    quiet = replace(job, context=replace(job.context, on_event=lambda _event: None))
+    changes = run_uv(quiet, path, add=(), dry_run=True)
+    coming = ", ".join(f"{change.name} {change.version}" for change in changes)
+    if coming:
+        where = PurePath(job.source.path).name if job.source.path else "this notebook"
+        text = f"Installing for {shown(where)}: {coming}"
+        job.context.on_event({"event": "resolving", "text": text})
 
 
 def run_uv(

@@ -78,12 +78,13 @@ class Listed:
     kernelspec: str | None
 
 
-def find(source: Source, *, context: Context) -> Found:
+def find(source: Source, *, context: Context, name: EnvironmentName | None = None) -> Found:
     """Find the environment of a source.
 
+    :param name: its name, where the source does not give it (ephemeral ones)
     :raises NoEnvironment: if there is none, or it is damaged
     """
-    standing = inspect(context.store, name_of(source), source)
+    standing = inspect(context.store, name or name_of(source), source)
     if standing.condition is Condition.MISSING:
         require_file(source)
         msg = f"`{source}` has no environment yet."
@@ -95,12 +96,13 @@ def find(source: Source, *, context: Context) -> Found:
     return found
 
 
-def status(source: Source, *, context: Context) -> Status:
+def status(source: Source, *, context: Context, name: EnvironmentName | None = None) -> Status:
     """Compare a source with its environment.
 
+    :param name: its name, where the source does not give it (ephemeral ones)
     :raises ScriptEnvError: if the source's block cannot be read
     """
-    standing = inspect(context.store, name_of(source), source)
+    standing = inspect(context.store, name or name_of(source), source)
     record = standing.record
     wanted = wanted_at_start(source, record)
     if wanted.error is not None:

@@ -39,7 +39,7 @@ def refuse_imported(
         if own and not asker.fresh:
             names = own
             msg = f"Packages that this kernel has imported would change: {', '.join(names)}."
-            raise RestartNeeded(msg, problems=tuple(Problem(message=name) for name in names))
+            raise RestartNeeded(msg)
     for kernel in job.others:
         names = importers(site, going, kernel.imported)
         if names:

@@ -14,7 +14,7 @@ from ipy_scriptenv.identity import (
     text_environment_name,
     url_environment_name,
 )
-from ipy_scriptenv.metadata import Document, read_document
+from ipy_scriptenv.metadata import Document, read_document, shown
 from ipy_scriptenv.record import FileStat, Source, SourceKind
 from ipy_scriptenv.store import explained, stat_of
 
@@ -32,19 +32,18 @@ class Reading:
 
 
 def locate(text: str | os.PathLike[str]) -> Source:
-    """Find the source that a person names: a path or a URL.
+    """Find the source that a person names.
 
     Symbolic links, ``..``, relative paths and, on a file system that is blind to case, other
     spellings lead to the same source.
 
-    A URL is a source too, but this version does not fetch: its block must be given.
-
     :raises NotFound: if there is no such file
-    :raises NotASource: if it is a folder or a device
+    :raises NotASource: if it is a folder, a device, or a URL
     """
     given = os.fspath(text)
     if given.startswith(_URL_SCHEMES):
-        return Source(kind=SourceKind.URL, url=given)
+        msg = f"`{shown(given)}` is a URL; only files are read."
+        raise NotASource(msg, hint="Download the script, and name the file.")
     if not given or "\0" in given:
         msg = "The source's path is empty or holds a NUL."
         raise WrongCall(msg)
@@ -67,12 +66,10 @@ def locate(text: str | os.PathLike[str]) -> Source:
 
 
 def locate_gone(text: str) -> Source:
-    """Give the source that a kernelspec names although its file is gone, or a URL.
+    """Give the source that a kernelspec names although its file is gone.
 
     :raises NotFound: if it can name no file
     """
-    if text.startswith(_URL_SCHEMES):
-        return Source(kind=SourceKind.URL, url=text)
     path = Path(text)
     if path.is_absolute() and ".." not in path.parts:
         return Source(kind=SourceKind.FILE, path=text)

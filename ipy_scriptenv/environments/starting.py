@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ipy_scriptenv import plan
+from ipy_scriptenv import locks, plan
 from ipy_scriptenv.environments.building import (
     Wanted,
     building,
@@ -45,7 +45,7 @@ from ipy_scriptenv.record import OWN, Python, Record, Source, SourceKind
 from ipy_scriptenv.store import CHANGING, LAUNCHER, environment_python
 from ipy_scriptenv.uv import is_environment
 
-__all__ = ["EPHEMERAL", "Start", "discard", "start"]
+__all__ = ["EPHEMERAL", "Start", "became_ready", "discard", "start"]
 
 EPHEMERAL = Source(kind=SourceKind.EPHEMERAL)
 """A kernel without a source: an environment of its own that goes with it."""
@@ -208,7 +208,7 @@ def _launchable(context: Context, standing: Standing, record: Record) -> Start:
 def _bounded_layer(context: Context, python: Python, wait: float) -> Layer:
     """Give the layer for an interpreter; build it, but wait no longer than *wait* seconds.
 
-    :raises LockTimeout: if it is not there by then; the building goes on
+    :raises LockTimeout: if it is not there by then; the building goes on in this process
     """
     outcome: list[Layer | BaseException] = []
 
@@ -226,10 +226,15 @@ def _bounded_layer(context: Context, python: Python, wait: float) -> Layer:
     worker.join(wait)
     if not outcome:
         msg = f"The kernel for Python {python.minor} is still being prepared."
-        raise LockTimeout(msg, hint="It goes on; restart the kernel in a moment.")
+        raise LockTimeout(msg, hint="Run a cell to wait for it, then restart the kernel.")
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     return outcome[0]
+
+
+def became_ready(name: EnvironmentName, pid: int, *, context: Context) -> bool:
+    """Say whether a kernel, now ended, had got as far as answering requests."""
+    return locks.became_ready(context.store.live(name), pid)
 
 
 def discard(name: EnvironmentName, *, context: Context) -> None:

@@ -92,6 +92,7 @@ def sync(
     python: str | None = None,
     block: str | None = None,
     given: bool = False,
+    line: int = 0,
     asker: Asker | None = None,
     exact: bool = True,
     name: EnvironmentName | None = None,
@@ -101,6 +102,7 @@ def sync(
 
     :param python: a request for the interpreter, kept in the record
     :param block: TOML to sync to instead of the source's, if *given*
+    :param line: where that block opens in its cell, for the places of its problems
     :param asker: the kernel that asks; its imports are safe from change
     :param exact: whether packages that were installed by hand go, although nothing else changed
     :param name: the environment's name where the source does not give it (ephemeral ones)
@@ -122,7 +124,7 @@ def sync(
         standing = inspect(store, name, source)
         if given:
             stat = stat_of(Path(source.path)) if source.path else None
-            wanted = wanted_text(block, stat)
+            wanted = wanted_text(block, stat, line=line)
         else:
             wanted = wanted_at_start(source, standing.record)
         if wanted.error is not None:
@@ -265,8 +267,12 @@ def _keep_pending(job: Job) -> None:
     if record is None:
         return
     current = job.context.store.read_record(job.standing.path) or record
-    if current.fingerprint == job.decides.fingerprint:
+    if record.fingerprint == job.decides.fingerprint:
+        # Only what was installed by hand stands in the way: the next start's first sync takes it.
+        pending = replace(current, fingerprint=None)
+    elif current.fingerprint == job.decides.fingerprint:
         return
-    pending = replace(current, pending=job.wanted.block or "", source_stat=job.wanted.stat)
+    else:
+        pending = replace(current, pending=job.wanted.block or "", source_stat=job.wanted.stat)
     with contextlib.suppress(ScriptEnvError):
         job.context.store.write_record(job.standing.path, pending)

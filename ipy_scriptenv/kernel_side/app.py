@@ -57,6 +57,9 @@ def run(
     register_magics(kernel.shell, completion)
     _cancel_on_interrupt(completion)
     replace.take_over(app)
+    if lock is not None:
+        lock.ready = True
+        lock.tell([])
     app.start()
 
 

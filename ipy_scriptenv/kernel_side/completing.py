@@ -123,20 +123,21 @@ class Completion:
         self.running_on = (record["python"]["base"], record["kernel"])
         self.always = os.environ.get("SCRIPTENV_SYNC") == "always"
         self._first = True
+        self._changed_elsewhere = False
         # What went wrong last; cells without a block fail the same way until it is mended.
         self._failed: dict[str, Any] | None = None
         self._unreadable: Failed | None = None
         self._record_stat = check.file_stat(self._record_path)
         self._mutex = threading.Lock()
-        self._cancelled = False
+        self._interrupts = 0
 
     @property
     def _record_path(self) -> str:
         return os.path.join(self.environment, "scriptenv.json")
 
     def cancel(self) -> None:
-        """End the sync that runs now, if one does."""
-        self._cancelled = True
+        """End the sync that runs now, if one does, for all who wait for it."""
+        self._interrupts += 1
 
     def request_for(self, code: str) -> dict[str, Any] | None:
         """Give what must be asked of a host before *code* runs; None if it can run at once.
@@ -156,7 +157,7 @@ class Completion:
             same = block.toml == self.record["block"] and self.record["fingerprint"] is not None
             changed = check.surroundings_changed(self.record, os.environ)
             if not same or changed or self._failed or self.record["pending"] is not None:
-                return {"op": "sync", "given": True, "block": block.toml}
+                return {"op": "sync", "given": True, "block": block.toml, "line": block.line}
             self._first = False
             return None
         if self._unreadable is not None:
@@ -177,29 +178,31 @@ class Completion:
 
         :raises Failed: with the host's error
         """
-        waited = self._take_turn()
+        begun = self._interrupts
+        waited = self._take_turn(begun)
         try:
             if waited and request["op"] == "sync" and self._done_meanwhile(request):
                 return {"event": "done"}
-            self._cancelled = False
+            self.look_at_record()
             answer = hosts.ask(
                 self.record,
                 {**request, **self._about_me()},
                 initial=self.initial,
                 home=self.home,
                 on_event=on_event,
-                cancelled=lambda: self._cancelled,
+                cancelled=lambda: self._interrupts != begun,
             )
         except KeyboardInterrupt:
-            self._failed = request if request["op"] == "sync" else self._failed
+            self.cancel()
+            self._remember(request)
             raise interrupted() from None
         except hosts.HostGone as gone:
             return self._without_host(request, str(gone))
         finally:
             self._mutex.release()
-        self.look_at_record()
+        self._look_at_own_change()
         if answer["event"] == "error":
-            self._failed = request if request["op"] == "sync" else self._failed
+            self._remember(request)
             raise Failed(answer["error"]["name"], answer["error"])
         if request["op"] == "sync":
             self._failed = None
@@ -207,20 +210,28 @@ class Completion:
             self.packages.refresh()
         return answer
 
-    def _take_turn(self) -> bool:
+    def _remember(self, request: dict[str, Any]) -> None:
+        """Note a cell's failed request: the next cell asks the same again."""
+        if request["op"] == "sync" and not request.get("exact"):
+            self._failed = request
+
+    def _take_turn(self, begun: int) -> bool:
         """Wait for the sync that another thread runs; say whether there was one.
 
-        :raises Failed: if that is interrupted; an interrupt of this wait ends it too
+        :param begun: the number of interrupts before
+        :raises Failed: if it is interrupted; an interrupt of this wait ends it too
         """
         if self._mutex.acquire(blocking=False):
             return False
         try:
             while not self._mutex.acquire(timeout=0.1):
-                if self._cancelled:
-                    raise interrupted()
+                pass
         except KeyboardInterrupt:
-            self._cancelled = True
+            self.cancel()
             raise interrupted() from None
+        if self._interrupts != begun:
+            self._mutex.release()
+            raise interrupted()
         return True
 
     def _done_meanwhile(self, request: dict[str, Any]) -> bool:
@@ -239,7 +250,14 @@ class Completion:
         except (OSError, ValueError):
             return
         self._record_stat = found
+        self._changed_elsewhere = True
         self.packages.refresh()
+
+    def _look_at_own_change(self) -> None:
+        """Read the record that a host has written for this kernel."""
+        before = self._changed_elsewhere
+        self.look_at_record()
+        self._changed_elsewhere = before
 
     def user_ran(self) -> None:
         """Note that a cell of the user ran: from now on nothing may be replaced silently."""
@@ -258,6 +276,8 @@ class Completion:
             )
         elif not self._first and check.source_changed(self.record):
             notes.append("The file has changed since; run the block's cell to take it over.")
+        if self._changed_elsewhere:
+            notes.append("Another process has changed this environment since this kernel started.")
         return notes
 
     def _about_me(self) -> dict[str, Any]:

@@ -115,8 +115,9 @@ class ScriptEnvKernel(IPythonKernel):
         self._end_progress()
         if answer.get("replace"):
             return self._replace(answer["replace"], can_encrypt=answer.get("curve", False))
-        if answer.get("note"):
-            self._stream(answer["note"] + "\n", "stderr")
+        for text in (*answer.get("warnings", ()), answer.get("note")):
+            if text:
+                self._stream(f"{text}\n", "stderr")
         self.inbox.close()
         return None
 

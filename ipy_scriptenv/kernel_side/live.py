@@ -20,6 +20,7 @@ class LiveLock:
         self.path = path
         self.descriptor = descriptor
         self.kernel = kernel
+        self.ready = False
 
     @property
     def uuid(self) -> str:
@@ -28,7 +29,14 @@ class LiveLock:
 
     def tell(self, imported: list[str]) -> None:
         """Write what this kernel has imported from the environment."""
-        text = json.dumps({"pid": os.getpid(), "kernel": self.kernel, "imported": imported})
+        text = json.dumps(
+            {
+                "pid": os.getpid(),
+                "kernel": self.kernel,
+                "ready": self.ready,
+                "imported": imported,
+            }
+        )
         try:
             os.ftruncate(self.descriptor, 0)
             os.lseek(self.descriptor, 0, os.SEEK_SET)

@@ -76,5 +76,7 @@ def _set_variables(environment: str, side: str) -> None:
     kept = [entry for entry in rest.split(os.pathsep) if entry not in ours]
     os.environ["PATH"] = os.pathsep.join([scripts, os.path.join(side, "bin"), *kept])
     os.environ["VIRTUAL_ENV"] = environment
+    # The debugger would warn at every start that it cannot step into Python's frozen modules.
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     for name in ("SCRIPTENV_SOURCE", "CONDA_PREFIX", "PYTHONHOME"):
         os.environ.pop(name, None)
