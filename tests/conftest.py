@@ -21,6 +21,10 @@ from typing import TYPE_CHECKING
 import pytest
 from uv import find_uv_bin
 
+from ipy_scriptenv.interpreters import host_python, inspect_python
+from ipy_scriptenv.kernels.layer import ensure_layer
+from ipy_scriptenv.store import Store
+from ipy_scriptenv.uv import Uv
 from tests.index.build import build_index
 from tests.jupyter_server import JupyterServer, running_lab
 
@@ -43,6 +47,7 @@ _FOREIGN = re.compile(
     r"(CONDA|IPYTHON|JPY|JUPYTER|PIP|PYTHON|SCRIPTENV|UV|VIRTUAL_ENV|XDG_\w+_HOME)(_|$)"
     r"|IPYTHONDIR|PYTHON\w+|MPLBACKEND"
 )
+_OUTER = dict(os.environ)
 _INDEX_SETTING = re.compile(
     r"UV_(DEFAULT_INDEX|INDEX(_\w+)?|EXTRA_INDEX_URL|INSECURE_HOST|KEYRING_PROVIDER"
     r"|NATIVE_TLS|SYSTEM_CERTS|HTTP_\w+|NETRC)"
@@ -72,6 +77,56 @@ class Home:
     def kernelspecs(self) -> Path:
         """Where the kernelspecs of sources are written."""
         return self.jupyter_data / "kernels"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """Kernel layers, built by the package itself and shared by the tests of a run.
+
+    A layer never changes, so a test's home gets hard links to its files: they must not be written
+    to. A test that is about building or damaging a layer takes `home` and has its own built.
+
+    :param folder: a folder of the run's own
+    :param uv_cache: uv's cache for the run
+    """
+
+    folder: Path
+    uv_cache: Path
+
+    def link(self, home: Home, python: Path | None = None, *, whole: bool = True) -> str:
+        """Put the layer for an interpreter into a home, and give its name.
+
+        :param python: a base interpreter; default: the host's
+        :param whole: all of its files, which takes most of a second; otherwise one symbolic link
+            stands for its packages, which does where no kernel runs
+        """
+        name = self._built(python)
+        store = Store(home.scriptenv)
+        store.prepare()
+        built, layer = Store(self.folder / "home" / "scriptenv").layers / name, store.layers / name
+        if layer.exists():
+            return name
+        if whole:
+            shutil.copytree(built, layer, copy_function=os.link)
+        else:
+            layer.mkdir(mode=0o700)
+            (layer / "layer.json").hardlink_to(built / "layer.json")
+            (layer / "site-packages").symlink_to(built / "site-packages")
+        return name
+
+    def _built(self, python: Path | None) -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            # The calling test may be offline; building is not.
+            for name in set(os.environ) - set(_OUTER):
+                patch.delenv(name)
+            for name, value in _OUTER.items():
+                patch.setenv(name, value)
+            home = _move_in(self.folder / "home", self.uv_cache, patch)
+            store = Store(home.scriptenv)
+            store.prepare()
+            described = host_python() if python is None else inspect_python(python)
+            uv = Uv(binary=Path(find_uv_bin()), work=store.work)
+            return ensure_layer(store, uv, described).name
 
 
 @pytest.fixture(scope="session")
@@ -111,30 +166,19 @@ def home(tmp_path: Path, uv_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
 
     The environment of the tests comes first on ``PATH``, as if it were active.
     """
-    settings = _settings_for_an_index()
-    managers = {"PYENV_ROOT": _pyenv_root(), "UV_PYTHON_INSTALL_DIR": _uv_pythons()}
-    managers = {name: folder for name, folder in managers.items() if folder.is_dir()}
-    for name in filter(_FOREIGN.match, list(os.environ)):
-        monkeypatch.delenv(name)
-    path = tmp_path / "home"
-    home = Home(path=path, scriptenv=path / "scriptenv", jupyter_data=path / "jupyter-data")
-    path.mkdir(mode=0o700)
-    folders = {
-        "HOME": path,
-        "IPYTHONDIR": path / "ipython",
-        "JUPYTER_CONFIG_DIR": path / "jupyter-config",
-        "JUPYTER_DATA_DIR": home.jupyter_data,
-        "JUPYTER_RUNTIME_DIR": path / "jupyter-runtime",
-        "SCRIPTENV_HOME": home.scriptenv,
-        "UV_CACHE_DIR": uv_cache,
-        "XDG_CACHE_HOME": path / "cache",
-        "XDG_CONFIG_HOME": path / "config",
-        "XDG_DATA_HOME": path / "data",
-        "XDG_STATE_HOME": path / "state",
-    }
-    for name, value in (settings | managers | folders).items():
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    return _move_in(tmp_path / "home", uv_cache, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def layers(tmp_path_factory: pytest.TempPathFactory, uv_cache: Path) -> Layers:
+    """Give the kernel layers of this run: each is built at its first use, once."""
+    return Layers(folder=tmp_path_factory.mktemp("layers"), uv_cache=uv_cache)
+
+
+@pytest.fixture
+def ready_home(home: Home, layers: Layers) -> Home:
+    """Give a home where the layer for the host's own Python stands already."""
+    layers.link(home)
     return home
 
 
@@ -149,6 +193,22 @@ def offline(
     monkeypatch.setenv("UV_NO_INDEX", "1")
     monkeypatch.setenv("UV_OFFLINE", "1")
     return index
+
+
+@pytest.fixture
+def offline_home(
+    ready_home: Home,
+    offline: Path,  # noqa: ARG001 - it sets the stage
+) -> Home:
+    """Give a home with the layer, where the local index is the only one."""
+    return ready_home
+
+
+@pytest.fixture
+def lean_home(home: Home, layers: Layers, offline: Path) -> Home:  # noqa: ARG001 - it sets the stage
+    """Give such a home, faster, for a test in which no kernel runs."""
+    layers.link(home, whole=False)
+    return home
 
 
 @pytest.fixture
@@ -177,6 +237,34 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=[*BROWSER_OPTIONS])
         yield browser
         browser.close()
+
+
+def _move_in(path: Path, uv_cache: Path, patch: pytest.MonkeyPatch) -> Home:
+    """Make *path* the home of this process; what the user has set goes, but for the index."""
+    settings = _settings_for_an_index()
+    managers = {"PYENV_ROOT": _pyenv_root(), "UV_PYTHON_INSTALL_DIR": _uv_pythons()}
+    managers = {name: folder for name, folder in managers.items() if folder.is_dir()}
+    for name in filter(_FOREIGN.match, list(os.environ)):
+        patch.delenv(name)
+    home = Home(path=path, scriptenv=path / "scriptenv", jupyter_data=path / "jupyter-data")
+    path.mkdir(mode=0o700, exist_ok=True)
+    folders = {
+        "HOME": path,
+        "IPYTHONDIR": path / "ipython",
+        "JUPYTER_CONFIG_DIR": path / "jupyter-config",
+        "JUPYTER_DATA_DIR": home.jupyter_data,
+        "JUPYTER_RUNTIME_DIR": path / "jupyter-runtime",
+        "SCRIPTENV_HOME": home.scriptenv,
+        "UV_CACHE_DIR": uv_cache,
+        "XDG_CACHE_HOME": path / "cache",
+        "XDG_CONFIG_HOME": path / "config",
+        "XDG_DATA_HOME": path / "data",
+        "XDG_STATE_HOME": path / "state",
+    }
+    for name, value in (settings | managers | folders).items():
+        patch.setenv(name, str(value))
+    patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    return home
 
 
 def _settings_for_an_index() -> dict[str, str]:

@@ -26,11 +26,14 @@ from urllib.request import Request, urlopen
 
 import websocket
 
-__all__ = ["Execution", "JupyterServer", "Kernel", "Refused", "running_lab"]
+__all__ = ["Execution", "JupyterServer", "Kernel", "Refused", "running_lab", "write_notebook"]
 
 Json = dict[str, Any]
 
-PATIENCE = 120.0
+GENERIC = "scriptenv"
+"""Name of the kernelspec that a shared notebook should name."""
+
+PATIENCE = 60.0
 """Seconds to wait for an answer before the test fails."""
 
 
@@ -82,6 +85,27 @@ class Execution:
         errors = self.contents("error")
         return errors[-1] if errors else None
 
+    @property
+    def shown(self) -> list[Json]:
+        """The outputs that stand below the cell in the end, each with its ``msg_type``.
+
+        They are what the saved notebook keeps. Progress that was cleared away again is not there.
+        """
+        shown: list[Json] = []
+        clear_at_next = False
+        for message in self.messages:
+            kind, content = message["header"]["msg_type"], message["content"]
+            if kind == "clear_output" and content["wait"]:
+                clear_at_next = True
+            elif kind == "clear_output":
+                shown.clear()
+            elif kind in ("stream", "display_data", "execute_result", "error"):
+                if clear_at_next:
+                    shown.clear()
+                    clear_at_next = False
+                shown.append({"msg_type": kind, **content})
+        return shown
+
     def contents(self, message_type: str) -> list[Json]:
         return [
             message["content"]
@@ -103,6 +127,7 @@ class Kernel:
 
     def __init__(self, url: str, token: str) -> None:
         self._session = uuid.uuid4().hex
+        self._heard: dict[str, list[Json]] = {}
         self._socket = websocket.create_connection(
             f"{url}?session_id={self._session}",
             header=[f"Authorization: token {token}"],
@@ -134,19 +159,37 @@ class Kernel:
         :param subshell: the id of the subshell that runs it
         :raises TimeoutError: after *timeout* seconds; it tells what had come until then
         """
-        request = self.send(
+        request = self.begin(
+            code,
+            silent=silent,
+            store_history=store_history,
+            allow_stdin=bool(answers),
+            subshell=subshell,
+        )
+        return self.collect(request, answers=answers, timeout=timeout)
+
+    def begin(
+        self,
+        code: str,
+        *,
+        silent: bool = False,
+        store_history: bool = True,
+        allow_stdin: bool = False,
+        subshell: str | None = None,
+    ) -> str:
+        """Have *code* run and do not wait; give the id of the request for :meth:`collect`."""
+        return self.send(
             "execute_request",
             {
                 "code": code,
                 "silent": silent,
                 "store_history": store_history,
-                "allow_stdin": bool(answers),
+                "allow_stdin": allow_stdin,
                 "user_expressions": {},
                 "stop_on_error": True,
             },
             subshell=subshell,
         )
-        return self.collect(request, answers=answers, timeout=timeout)
 
     def request(self, message_type: str, content: Json, *, channel: str = "shell") -> Json:
         """Send any other request, such as ``complete_request``, and give the reply's content."""
@@ -192,29 +235,79 @@ class Kernel:
         """
         deadline = time.monotonic() + timeout
         waiting_answers = iter(answers)
-        published: list[Json] = []
-        reply: Json | None = None
-        idle = False
-        while reply is None or not idle:
-            message = self._receive(deadline, published)
-            if message["parent_header"].get("msg_id") != request:
-                continue
-            if message["channel"] == "iopub":
-                published.append(message)
-                idle = idle or message["content"].get("execution_state") == "idle"
-            elif message["channel"] == "stdin":
+        heard = self._heard.setdefault(request, [])
+        while not _is_complete(heard):
+            message = self._receive(deadline, heard)
+            if message["channel"] == "stdin" and _parent(message) == request:
                 answer = {"status": "ok", "value": next(waiting_answers)}
                 self.send("input_reply", answer, channel="stdin", parent=message["header"])
-            else:
-                reply = message["content"]
-        return Execution(reply=reply, messages=tuple(published))
+        del self._heard[request]
+        return Execution(
+            reply=next(each["content"] for each in heard if each["channel"] != "iopub"),
+            messages=tuple(each for each in heard if each["channel"] == "iopub"),
+        )
 
-    def _receive(self, deadline: float, published: Sequence[Json]) -> Json:
-        self._socket.settimeout(max(deadline - time.monotonic(), 0.01))
+    def wait_for(self, request: str, text: str, *, timeout: float = PATIENCE) -> None:
+        """Wait until *text* is printed for a request that goes on; :meth:`collect` still gives all.
+
+        :raises TimeoutError: after *timeout* seconds, or at its end if it never was
+        """
+        deadline = time.monotonic() + timeout
+        heard = self._heard.setdefault(request, [])
+        while not any(text in each["content"].get("text", "") for each in heard):
+            if _is_complete(heard):
+                raise TimeoutError(f"{text!r} was never printed; it published {heard}")
+            self._receive(deadline, heard)
+
+    def wait_for_restart(self, *, timeout: float = PATIENCE) -> None:
+        """Wait until the server has started a kernel anew that had died, and it answers.
+
+        :raises TimeoutError: after *timeout* seconds
+        """
+        deadline = time.monotonic() + timeout
+        state = None
+        while state != "restarting":
+            state = self._receive(deadline, ())["content"].get("execution_state")
+        while True:
+            # What is sent while the server connects again is lost, as in JupyterLab; so ask again.
+            try:
+                self.collect(self.send("kernel_info_request", {}), timeout=2.0)
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
+
+    def _receive(self, deadline: float, heard: Sequence[Json]) -> Json:
+        """Take the next message, and keep it for the request that it belongs to."""
         try:
-            return dict(json.loads(self._socket.recv()))
+            message = self._next(deadline)
         except websocket.WebSocketTimeoutException:
-            raise TimeoutError(f"no end to the request; so far it published {published}") from None
+            raise TimeoutError(f"no end to the request; so far it published {heard}") from None
+        if message["channel"] != "stdin":
+            self._heard.setdefault(_parent(message), []).append(message)
+        return message
+
+    def _next(self, deadline: float) -> Json:
+        while True:
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.01))
+            # The server's pings are looked at too, or each would begin the wait anew.
+            kind, data = self._socket.recv_data(control_frame=True)
+            if kind == websocket.ABNF.OPCODE_TEXT:
+                return dict(json.loads(data))
+            if kind == websocket.ABNF.OPCODE_CLOSE:
+                raise RuntimeError("the server has closed the kernel's channels")
+
+
+def _parent(message: Json) -> str:
+    return str(message["parent_header"].get("msg_id"))
+
+
+def _is_complete(heard: Sequence[Json]) -> bool:
+    """Tell whether the reply has come, and the idle status that ends a request."""
+    return any(each["channel"] != "iopub" for each in heard) and any(
+        each["content"].get("execution_state") == "idle" for each in heard
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,16 +338,22 @@ class JupyterServer:
             headers={"Authorization": f"token {self.token}", "Content-Type": "application/json"},
             method=method,
         )
-        try:
-            with urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - as above
-                text = answer.read()
-        except HTTPError as error:
-            raise Refused(error.code, _message(error)) from None
+        text = _answer(request)
         return json.loads(text) if text else None
 
-    def lab_url(self, path: str) -> str:
-        """Give the address at which a browser opens *path* in JupyterLab, logged in."""
-        return f"{self.url}lab/tree/{quote(path)}?token={self.token}"
+    def fetch(self, address: str) -> bytes:
+        """Fetch a file that the server offers under *address*, such as a kernelspec's logo."""
+        url = self.url.rstrip("/") + "/" + address.lstrip("/")
+        return _answer(Request(url, headers={"Authorization": f"token {self.token}"}))  # noqa: S310
+
+    def lab_url(self, path: str = "") -> str:
+        """Give the address at which a browser, logged in, opens *path* and nothing else.
+
+        :param path: of a file; left out: the launcher
+        """
+        workspace = f"lab/workspaces/{secrets.token_hex(4)}"  # another one's tabs stay closed
+        place = f"{workspace}/tree/{quote(path)}" if path else workspace
+        return f"{self.url}{place}?token={self.token}"
 
     def kernelspecs(self) -> Json:
         """Give the kernelspecs as the kernel picker sees them, by name."""
@@ -322,6 +421,38 @@ class JupyterServer:
         return renamed
 
 
+def write_notebook(path: Path, *cells: str, kernel_name: str = GENERIC) -> Path:
+    """Write a notebook of code cells that have not run, and give its path back.
+
+    :param kernel_name: the kernelspec that its metadata name
+    """
+    content = {
+        "cells": [
+            {
+                "cell_type": "code",
+                "id": f"cell-{number}",
+                "execution_count": None,
+                "metadata": {},
+                "outputs": [],
+                "source": cell,
+            }
+            for number, cell in enumerate(cells, 1)
+        ],
+        "metadata": {
+            "kernelspec": {
+                "name": kernel_name,
+                "display_name": "Python (scriptenv)",
+                "language": "python",
+            }
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return path
+
+
 @contextmanager
 def running_lab(root: Path, *options: str) -> Iterator[JupyterServer]:
     """Run JupyterLab on *root*, with this process's environment variables, until the block is left.
@@ -347,6 +478,7 @@ def running_lab(root: Path, *options: str) -> Iterator[JupyterServer]:
         f"--ServerApp.root_dir={root}",
         f"--IdentityProvider.token={token}",
         "--LabApp.extension_manager=readonly",  # the other one asks the network
+        "--LanguageServerManager.autodetect=False",  # it starts a dozen programs to find none
         *options,
     ]
     with log.open("wb") as output:
@@ -388,6 +520,14 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _answer(request: Request) -> bytes:
+    try:
+        with urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - the server's own address
+            return bytes(answer.read())
+    except HTTPError as error:
+        raise Refused(error.code, _message(error)) from None
 
 
 def _message(error: HTTPError) -> str:

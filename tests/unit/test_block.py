@@ -126,6 +126,7 @@ def test_an_opening_that_does_not_follow_a_closing_line_directly_is_content() ->
 def test_a_text_of_many_openings_is_read_in_linear_time() -> None:
     # Quadratic time would take hours here; the suite's time limit is the measure.
     assert outcome("# /// other\n" * 500_000 + "# /// script\n") == {"error": "unclosed"}
+    assert outcome("# /// other\n" * 500_000 + "x # /// script\n") == {"none": True}
     assert outcome("# /// other\n# ///\n" * 500_000 + BLOCK) == {"toml": "dependencies = []\n"}
 
 

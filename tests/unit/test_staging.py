@@ -59,6 +59,11 @@ def test_a_block_without_relative_paths_is_given_back_as_it_is(toml: str) -> Non
             "file:///home/ada/my%20work/gr%C3%B6%C3%9Fe",
             "file:///C:/Users/ada/my%20work/gr%C3%B6%C3%9Fe",
         ),
+        (
+            "file:%FF",
+            "file:///home/ada/my%20work/%FF",
+            "file:///C:/Users/ada/my%20work/%FF",
+        ),
         ("/lib", "/lib", "file:///C:/lib"),
     ],
 )

@@ -1,0 +1,179 @@
+"""SIGKILL at any moment, to anybody: one more sync, and the environment works.
+
+Forty moments altogether: while an environment is made, while new content is built beside the old,
+and while it is changed in place under a running kernel; the whole process group is killed, the host
+alone (uv lives on, and keeps the lock), or uv alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ipy_scriptenv import cli, environments, store
+from ipy_scriptenv.environments import Context
+from ipy_scriptenv.locks import is_held
+from ipy_scriptenv.store import CHANGING
+from tests.conftest import Home
+from tests.stage import (
+    installed,
+    record_rows,
+    running_kernel,
+    sync,
+    write_script,
+)
+
+CREATION, BESIDE, IN_PLACE = "creation", "beside", "in place"
+GROUP, HOST, UV = "group", "host", "uv"
+MOMENTS = {
+    (CREATION, GROUP): 5,
+    (CREATION, HOST): 5,
+    (CREATION, UV): 4,
+    (BESIDE, GROUP): 5,
+    (BESIDE, HOST): 4,
+    (BESIDE, UV): 4,
+    (IN_PLACE, GROUP): 5,
+    (IN_PLACE, HOST): 4,
+    (IN_PLACE, UV): 4,
+}
+assert sum(MOMENTS.values()) == 40
+
+# A process that has everything imported forks the ones that are killed: they are at work at once.
+FORKING = multiprocessing.get_context("forkserver")
+FORKING.set_forkserver_preload([__name__])
+
+
+def work(path: str, variables: Mapping[str, str]) -> None:
+    """Do what ``jupyter-scriptenv sync`` does, as the head of a process group."""
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(variables)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    cli.main(["sync", path, "--json"])
+
+
+@contextlib.contextmanager
+def working(script: Path) -> Iterator[ForkServerProcess]:
+    process = FORKING.Process(target=work, args=(str(script), dict(os.environ)))
+    process.start()
+    try:
+        yield process
+        process.join(60)
+        assert process.exitcode is not None
+    finally:
+        process.kill()
+
+
+def uv_of(host: int) -> psutil.Process | None:
+    with contextlib.suppress(psutil.Error):
+        return next((each for each in psutil.Process(host).children() if "uv" in each.name()), None)
+    return None
+
+
+def has_ended(process: ForkServerProcess) -> bool:
+    return process.exitcode is not None
+
+
+def kill(process: ForkServerProcess, victim: str) -> bool:
+    """Kill; say whether there was somebody to be killed."""
+    assert process.pid is not None
+    if has_ended(process):
+        return False
+    if victim == GROUP:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    elif victim == HOST:
+        process.kill()
+    else:
+        while (uv := uv_of(process.pid)) is None:
+            if has_ended(process):
+                return False
+        with contextlib.suppress(psutil.Error):
+            uv.kill()
+    process.join(60)
+    return process.exitcode not in {0, None}
+
+
+def sources(folder: Path, stage: str) -> Iterator[Path]:
+    """Give scripts that ask for something new each time, new scripts where there is to be none."""
+    number = 0
+    while True:
+        path = folder / (f"{number}.py" if stage == CREATION else "a.py")
+        dependencies = ("many-files", "beta") if number % 2 else ("pile",)
+        yield write_script(path, *dependencies)
+        number += 1
+
+
+@pytest.mark.parametrize(("stage", "victim"), MOMENTS)
+def test_after_a_kill_one_more_sync_gives_a_working_environment(
+    *, lean_home: Home, tmp_path: Path, stage: str, victim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = random.SystemRandom().getrandbits(32)
+    moments = random.Random(seed)  # noqa: S311 - a seed that is told lets a failure be looked into
+    counts: Counter[str] = Counter()
+    scripts = sources(tmp_path, stage)
+    with contextlib.ExitStack() as stack:
+        name = sync(next(scripts)).name
+        if stage == IN_PLACE:
+            stack.enter_context(running_kernel(lean_home.scriptenv, name))
+        longest = unharmed(next(scripts))
+        while counts["killed"] < MOMENTS[stage, victim]:
+            script = next(scripts)
+            environment = environment_of(script)
+            with working(script) as process:
+                began = time.monotonic()
+                time.sleep(moments.uniform(0, longest))
+                if kill(process, victim):
+                    counts["killed"] += 1
+                else:
+                    counts["too late"] += 1
+                    longest = min(longest, time.monotonic() - began)
+            counts["marked"] += (environment / CHANGING).exists()
+            counts["left over"] += bool([*environment.parent.glob(".*")])
+            sync(script)
+            assert_works(environment, script)
+        # What was removed but not yet deleted waits for its time.
+        monkeypatch.setattr(store, "_ABANDONED", -1)
+        sync(script)
+        assert not [*environment.parent.glob(".*")]
+    sys.stdout.write(f"{stage}, {victim}: {dict(counts)} (seed {seed})\n")
+
+
+def unharmed(script: Path) -> float:
+    """Give the seconds that a sync takes here and now when nobody kills it."""
+    with working(script) as process:
+        began = time.monotonic()
+        process.join(60)
+        return time.monotonic() - began
+
+
+def environment_of(script: Path) -> Path:
+    return Context().store.environment(environments.name_of(environments.locate(script)))
+
+
+def assert_works(environment: Path, script: Path) -> None:
+    rows = record_rows(environment)
+    assert {path for path, _ in rows if not path.exists()} == set()
+    assert {path for path, size in rows if size and path.stat().st_size != size} == set()
+    assert len(installed(environment)) == (25 if "pile" in script.read_text() else 3)
+    assert not (environment / CHANGING).exists()
+    status = environments.status(environments.locate(script), context=Context())
+    assert status.state == "in-sync"
+    home = environment.parent.parent
+    assert not [*environment.parent.glob(".building-*")]
+    assert [path.name for path in (home / "work-v1").glob("[!.]*")] == ["uv.toml"]
+    assert not is_held(home / "locks" / f"{environment.name}.lock")

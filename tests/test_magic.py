@@ -1,0 +1,163 @@
+"""``%scriptenv`` in the host's own IPython."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+from ipy_scriptenv import environments
+from ipy_scriptenv.environments import Context
+from tests.conftest import Home
+from tests.stage import installed, sync, write_notebook, write_script
+
+Cell = Callable[[str], tuple[str, str]]
+
+
+@pytest.fixture
+def shell(lean_home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:  # noqa: ARG001 - it sets the stage
+    """Give a shell where the extension is loaded."""
+    for name in ("displayhook", "excepthook", "ps1", "ps2", "ps3"):
+        monkeypatch.setattr(sys, name, getattr(sys, name, None), raising=False)
+    config = Config()
+    config.HistoryManager.enabled = False
+    kind: Any = InteractiveShell  # it has no types
+    shell = kind(config=config)
+    shell.run_cell("%load_ext ipy_scriptenv").raise_error()
+    yield shell
+    shell.restore_sys_module_state()
+
+
+@pytest.fixture
+def cell(shell: Any, capsys: pytest.CaptureFixture[str]) -> Cell:
+    """Give a function that runs a cell without an error, and gives what it showed."""
+
+    def cell(code: str) -> tuple[str, str]:
+        capsys.readouterr()
+        shell.run_cell(code).raise_error()
+        out, err = capsys.readouterr()
+        return out, err
+
+    return cell
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return write_script(folder / "a.py", "beta")
+
+
+def environment_of(path: Path) -> Path:
+    return Context().store.environment(environments.name_of(environments.locate(path)))
+
+
+def test_the_extension_gives_a_line_magic(shell: Any) -> None:
+    magic = shell.find_line_magic("scriptenv")
+    assert magic is not None
+    assert shell.find_cell_magic("scriptenv") is None
+    assert "[status|sync|find|list] [SOURCE]" in (magic.__doc__ or "")
+
+
+def test_loading_the_extension_again_does_no_harm(cell: Cell) -> None:
+    cell("%load_ext ipy_scriptenv")
+    cell("%reload_ext ipy_scriptenv")
+    assert "no environments yet" in cell("%scriptenv list")[0]
+
+
+def test_sync_makes_the_environment(cell: Cell, script: Path) -> None:
+    out, err = cell("%scriptenv sync a.py")
+    assert installed(environment_of(script)) == {"alpha==2.0", "beta==1.0"}
+    assert " + alpha 2.0\n" in out
+    assert "Resolved 2 packages" in err
+    assert cell("%scriptenv sync a.py")[0].startswith("In sync")
+
+
+def test_status_compares(cell: Cell, script: Path) -> None:
+    assert "missing" in cell(f"%scriptenv status {script}")[0]
+    sync(script)
+    assert "in-sync" in cell(f"%scriptenv status {script}")[0]
+
+
+def test_find_gives_the_interpreter(cell: Cell, script: Path) -> None:
+    environment = sync(script).path
+    assert cell("%scriptenv find a.py") == (f"{environment}/bin/python\n", "")
+
+
+def test_list_gives_all_environments(cell: Cell, script: Path) -> None:
+    environment = sync(script).path
+    assert environment.name in cell("%scriptenv list")[0]
+
+
+def test_a_path_with_spaces_is_quoted(cell: Cell, script: Path) -> None:
+    path = script.rename(script.with_name("with space.py"))
+    assert "missing" in cell("%scriptenv status 'with space.py'")[0]
+    assert str(path) in cell('%scriptenv status "./with space.py"')[0]
+
+
+def test_a_path_may_begin_with_the_home(cell: Cell, lean_home: Home) -> None:
+    write_script(lean_home.path / "b.py")
+    assert "missing" in cell("%scriptenv status ~/b.py")[0]
+
+
+@pytest.mark.parametrize("line", ["%scriptenv", "%scriptenv status", "%scriptenv   "])
+def test_the_notebook_of_the_session_is_the_source_where_none_is_named(
+    cell: Cell, script: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    notebook = write_notebook(script.with_name("nb.ipynb"), "1")
+    monkeypatch.setenv("JPY_SESSION_NAME", str(notebook))
+    assert str(notebook) in cell(line)[0]
+
+
+def test_the_notebook_of_vs_code_is_the_source_where_none_is_named(
+    shell: Any, cell: Cell, script: Path
+) -> None:
+    notebook = write_notebook(script.with_name("nb.ipynb"), "1")
+    shell.user_ns["__vsc_ipynb_file__"] = str(notebook)
+    assert str(notebook) in cell("%scriptenv")[0]
+    cell("%scriptenv sync")
+    assert environment_of(notebook).exists()
+
+
+def test_where_the_notebook_is_not_known_that_is_told(cell: Cell) -> None:
+    out, err = cell("%scriptenv")
+    assert out == ""
+    assert "error: It is not known which notebook this is." in err
+    assert "hint: " in err
+
+
+@pytest.mark.usefixtures("script")
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("%scriptenv no-such-verb", "no call that there is"),
+        ("%scriptenv status a.py b.py", "no call that there is"),
+        ("%scriptenv list a.py", "no call that there is"),
+        ("%scriptenv status no-such-file", "does not exist"),
+        ("%scriptenv find a.py", "has no environment yet"),
+        ("%scriptenv status 'a.py", "No closing quotation"),
+    ],
+)
+def test_what_goes_wrong_is_told_without_a_traceback(cell: Cell, line: str, told: str) -> None:
+    out, err = cell(line)
+    assert out == ""
+    assert told in err
+    assert "Traceback" not in err
+
+
+def test_a_failed_resolution_is_told_in_uvs_words(cell: Cell, script: Path) -> None:
+    write_script(script, "alpha>=3")
+    _, err = cell("%scriptenv sync a.py")
+    assert "error: No set of packages satisfies the dependencies." in err
+    assert "No solution found" in err
+
+
+@pytest.mark.parametrize("word", ["help", "-h", "--help"])
+def test_help_tells_the_usage(cell: Cell, word: str) -> None:
+    assert cell(f"%scriptenv {word}")[0] == "%scriptenv [status|sync|find|list] [SOURCE]\n"

@@ -1,0 +1,333 @@
+"""A real JupyterLab server, asked over REST and websockets as its front end asks it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ipy_scriptenv import environments, settings
+from ipy_scriptenv.locks import exclusive
+from ipy_scriptenv.store import Store
+from tests.conftest import Home, Layers, _move_in
+from tests.jupyter_server import Execution, Json, JupyterServer, Kernel, running_lab, write_notebook
+from tests.kernels import kernelspec_of
+
+ALPHA = '# /// script\n# dependencies = ["alpha<2"]\n# ///\nimport alpha\nalpha.__version__'
+NEWER_ALPHA = ALPHA.replace("<2", ">=2")
+BETA = '# /// script\n# dependencies = ["beta"]\n# ///\nimport beta\nbeta.__version__'
+NO_SUCH_PYTHON = '# /// script\n# requires-python = ">=3.99"\n# ///\n'
+WHERE = "import os, sys\n[sys.prefix, os.getcwd()]"
+
+
+@pytest.fixture(scope="module")
+def home(
+    tmp_path_factory: pytest.TempPathFactory, uv_cache: Path, index: Path, layers: Layers
+) -> Iterator[Home]:
+    """Give one home for all tests here: with the layer, and with the local index alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = _move_in(tmp_path_factory.mktemp("server") / "home", uv_cache, patch)
+        layers.link(home)
+        patch.setenv("UV_FIND_LINKS", str(index))
+        patch.setenv("UV_NO_INDEX", "1")
+        patch.setenv("UV_OFFLINE", "1")
+        yield home
+
+
+@pytest.fixture(scope="module")
+def lab(home: Home) -> Iterator[JupyterServer]:
+    """Run one server for all tests here; each has notebooks of its own."""
+    with running_lab(home.path.parent / "work") as server:
+        yield server
+
+
+@contextmanager
+def opened(
+    lab: JupyterServer, path: str, kernel_name: str = "scriptenv"
+) -> Iterator[tuple[Json, Kernel]]:
+    """Open a notebook as JupyterLab does; close it, with its kernel, at the end."""
+    session = lab.create_session(path, kernel_name)
+    try:
+        with lab.connect(session["kernel"]["id"]) as kernel:
+            yield session, kernel
+    finally:
+        lab.delete_session(session["id"])
+
+
+def environment_of(path: Path) -> Path:
+    name = environments.name_of(environments.locate(path))
+    return Store(settings.home()).environment(name)
+
+
+def prefix(execution: Execution) -> Path:
+    assert execution.result is not None, execution
+    return Path(eval(execution.result)[0])  # noqa: S307 - our own list of strings
+
+
+def folder(execution: Execution) -> Path:
+    assert execution.result is not None, execution
+    return Path(eval(execution.result)[1])  # noqa: S307 - our own list of strings
+
+
+def has_alpha(environment: Path) -> bool:
+    return any(environment.glob("lib/*/site-packages/alpha"))
+
+
+def test_the_kernel_picker_shows_the_generic_kernel_with_logos_of_its_own(
+    lab: JupyterServer,
+) -> None:
+    found = lab.kernelspecs()
+
+    assert found["scriptenv"]["spec"]["display_name"] == "Python (scriptenv)"
+    pictures = found["scriptenv"]["resources"]
+    others = found["python3"]["resources"]
+    assert lab.fetch(pictures["logo-svg"]).lstrip().startswith((b"<svg", b"<?xml"))
+    for size in ("logo-32x32", "logo-64x64"):
+        assert lab.fetch(pictures[size]).startswith(b"\x89PNG")
+        assert lab.fetch(pictures[size]) != lab.fetch(others[size])
+
+
+def test_a_start_puts_the_kernel_of_the_notebook_into_the_picker(lab: JupyterServer) -> None:
+    path = write_notebook(lab.root / "picker.ipynb", ALPHA)
+    assert kernelspec_of(path) not in lab.kernelspecs()
+
+    with opened(lab, "picker.ipynb"):
+        found = lab.kernelspecs()[kernelspec_of(path)]
+
+    assert found["spec"]["display_name"] == "scriptenv: picker.ipynb"
+    assert found["spec"]["argv"][0] == str(environment_of(path) / "bin" / "python")
+    for picture in ("logo-svg", "logo-32x32", "logo-64x64"):
+        assert lab.fetch(found["resources"][picture])
+
+
+def test_a_notebook_on_the_generic_kernel_runs_in_its_own_environment(lab: JupyterServer) -> None:
+    one = write_notebook(lab.root / "own-one.ipynb", ALPHA)
+    two = write_notebook(lab.root / "own-two.ipynb", "1")
+
+    with opened(lab, "own-one.ipynb") as (_, first), opened(lab, "own-two.ipynb") as (_, second):
+        assert prefix(first.execute(WHERE)) == environment_of(one)
+        assert prefix(second.execute(WHERE)) == environment_of(two)
+
+    assert environment_of(one) != environment_of(two)
+
+
+def test_the_first_cell_installs_what_is_missing_and_shows_only_its_own_output(
+    lab: JupyterServer,
+) -> None:
+    path = write_notebook(lab.root / "first.ipynb", ALPHA)
+
+    with opened(lab, "first.ipynb") as (_, kernel):
+        silent = kernel.execute("import sys", silent=True)
+        assert silent.status == "ok"
+        assert not has_alpha(environment_of(path))
+        execution = kernel.execute(ALPHA)
+
+    assert has_alpha(environment_of(path))
+    assert "alpha" in execution.stdout  # the progress, which was seen
+    assert [each["data"]["text/plain"] for each in execution.shown] == ["'1.1'"]
+
+
+def test_a_restart_keeps_the_environment_as_it_was_executed_last(lab: JupyterServer) -> None:
+    path = write_notebook(lab.root / "restart.ipynb", ALPHA)
+
+    with opened(lab, "restart.ipynb") as (session, kernel):
+        assert kernel.execute(ALPHA).result == "'1.1'"
+        assert kernel.execute(BETA).result == "'1.0'"  # executed, but not saved
+        lab.restart_kernel(session["kernel"]["id"])
+        again = kernel.execute("import beta\nbeta.__version__")
+        where = kernel.execute(WHERE)
+
+    assert (again.result, len(again.messages)) == ("'1.0'", 4)  # busy, input, result, idle
+    assert prefix(where) == environment_of(path)
+
+
+def test_a_kernel_that_is_killed_comes_back_in_its_environment(lab: JupyterServer) -> None:
+    path = write_notebook(lab.root / "killed.ipynb", ALPHA)
+
+    with opened(lab, "killed.ipynb") as (session, kernel):
+        assert kernel.execute(ALPHA).result == "'1.1'"
+        before = kernel.execute("import os\nos.getpid()")
+        os.kill(int(before.result or 0), signal.SIGKILL)
+        kernel.wait_for_restart()
+        assert lab.kernel(session["kernel"]["id"])["name"] == "scriptenv"
+        assert kernel.execute("import alpha\nalpha.__version__").result == "'1.1'"
+        assert prefix(kernel.execute(WHERE)) == environment_of(path)
+
+
+def test_a_change_of_kernel_leads_into_the_environment_and_out_of_it(lab: JupyterServer) -> None:
+    path = write_notebook(lab.root / "change.ipynb", ALPHA, kernel_name="python3")
+
+    with opened(lab, "change.ipynb", "python3") as (session, kernel):
+        assert prefix(kernel.execute(WHERE)) != environment_of(path)
+        for name in ("scriptenv", kernelspec_of(path)):
+            changed = lab.change_kernel(session["id"], name)
+            assert changed["kernel"]["name"] == name
+            with lab.connect(changed["kernel"]["id"]) as other:
+                assert prefix(other.execute(WHERE)) == environment_of(path)
+                assert other.execute(ALPHA).result == "'1.1'"
+        back = lab.change_kernel(session["id"], "python3")
+        with lab.connect(back["kernel"]["id"]) as other:
+            assert prefix(other.execute(WHERE)) != environment_of(path)
+
+
+def test_two_opens_at_once_share_one_environment(home: Home, lab: JupyterServer) -> None:
+    path = write_notebook(lab.root / "twice.ipynb", ALPHA)
+
+    with ThreadPoolExecutor(2) as threads:
+        opens = [threads.submit(lab.create_session, "twice.ipynb", "scriptenv") for _ in range(2)]
+        kernels = {each.result()["kernel"]["id"] for each in opens}
+        with_both = [threads.submit(_run_in, lab, kernel) for kernel in kernels]
+        results = [each.result() for each in with_both]
+    for session in lab.sessions():
+        lab.delete_session(session["id"])
+    for kernel in lab.request("GET", "api/kernels"):
+        lab.delete_kernel(kernel["id"])
+
+    assert results == [("'1.1'", environment_of(path))] * len(kernels)
+    made = [each for each in (home.scriptenv / "environments-v1").iterdir() if "twice" in each.name]
+    assert made == [environment_of(path)]
+
+
+def _run_in(lab: JupyterServer, kernel_id: str) -> tuple[str | None, Path]:
+    with lab.connect(kernel_id) as kernel:
+        return kernel.execute(ALPHA).result, prefix(kernel.execute(WHERE))
+
+
+def test_a_renamed_notebook_keeps_its_environment_until_the_kernel_is_restarted(
+    lab: JupyterServer,
+) -> None:
+    before = write_notebook(lab.root / "before.ipynb", ALPHA)
+    old = environment_of(before)
+
+    with opened(lab, "before.ipynb") as (session, kernel):
+        assert kernel.execute(ALPHA).result == "'1.1'"
+        told_before = kernel.execute("%scriptenv status")
+        lab.rename("before.ipynb", "after.ipynb")
+        new = environment_of(lab.root / "after.ipynb")
+        assert prefix(kernel.execute(WHERE)) == old
+        told = kernel.execute("%scriptenv status")
+        lab.restart_kernel(session["kernel"]["id"])
+        assert prefix(kernel.execute(WHERE)) == new
+        assert kernel.execute(ALPHA).result == "'1.1'"
+        told_after = kernel.execute("%scriptenv status")
+
+    sentence = f"`{before}` is not at its place any more; this kernel keeps its environment"
+    assert sentence in told.stdout
+    assert str(old) in told.stdout
+    assert sentence not in told_before.stdout
+    assert "any more" not in told_after.stdout
+    assert str(new) in told_after.stdout
+
+
+def test_a_notebook_in_a_renamed_folder_starts_where_the_folder_is_now(lab: JupyterServer) -> None:
+    write_notebook(lab.root / "draft" / "nb.ipynb", ALPHA)
+
+    with opened(lab, "draft/nb.ipynb") as (session, kernel):
+        assert folder(kernel.execute(WHERE)) == lab.root / "draft"
+        lab.rename("draft", "final")
+        lab.restart_kernel(session["kernel"]["id"])
+        where = kernel.execute(WHERE)
+        assert kernel.execute(ALPHA).result == "'1.1'"
+
+    assert folder(where) == lab.root / "final"
+    assert prefix(where) == environment_of(lab.root / "final" / "nb.ipynb")
+
+
+def test_a_copy_that_names_the_kernel_of_its_original_gets_its_own_environment(
+    lab: JupyterServer,
+) -> None:
+    original = write_notebook(lab.root / "original.ipynb", ALPHA)
+    with opened(lab, "original.ipynb") as (_, kernel):
+        assert kernel.execute(ALPHA).result == "'1.1'"
+    name = kernelspec_of(original)
+    write_notebook(original, ALPHA, kernel_name=name)
+    copied = lab.request("POST", "api/contents", {"copy_from": "original.ipynb"})["path"]
+
+    with opened(lab, copied, name) as (_, kernel):
+        assert prefix(kernel.execute(WHERE)) == environment_of(lab.root / copied)
+        assert kernel.execute(NEWER_ALPHA).result == "'2.0'"
+    with opened(lab, "original.ipynb", name) as (_, kernel):
+        assert kernel.execute("import alpha\nalpha.__version__").result == "'1.1'"
+
+
+def test_a_start_that_fails_gives_a_kernel_that_explains(lab: JupyterServer) -> None:
+    path = write_notebook(lab.root / "no-python.ipynb", NO_SUCH_PYTHON)
+
+    with opened(lab, "no-python.ipynb") as (session, kernel):
+        failed = kernel.execute("print('ran')")
+        assert kernel.execute("raise SystemExit", silent=True).status == "ok"
+        write_notebook(path, ALPHA)
+        mended = kernel.execute(ALPHA)
+        lab.restart_kernel(session["kernel"]["id"])
+        assert kernel.execute(ALPHA).result == "'1.1'"
+
+    assert failed.error is not None
+    assert [each["msg_type"] for each in failed.shown] == ["error"]
+    assert failed.error["ename"] == "NoPython"
+    assert ">=3.99" in failed.error["evalue"]
+    assert any("requires-python" in line for line in failed.error["traceback"])
+    assert mended.error is not None
+    assert mended.error["ename"] == "RestartNeeded"
+
+
+def test_a_restart_that_fails_gives_a_kernel_that_explains(lab: JupyterServer) -> None:
+    path = write_notebook(lab.root / "restarted.ipynb", ALPHA)
+
+    with opened(lab, "restarted.ipynb") as (session, kernel):
+        assert kernel.execute(ALPHA).result == "'1.1'"
+        write_notebook(path, NO_SUCH_PYTHON)
+        lab.restart_kernel(session["kernel"]["id"])
+        failed = kernel.execute("print('ran')")
+        write_notebook(path, ALPHA)
+        lab.restart_kernel(session["kernel"]["id"])
+        assert kernel.execute("import alpha\nalpha.__version__").result == "'1.1'"
+
+    assert failed.error is not None
+    assert [each["msg_type"] for each in failed.shown] == ["error"]
+    assert failed.error["ename"] == "NoPython"
+
+
+def test_other_requests_are_answered_while_a_start_waits(home: Home, lab: JupyterServer) -> None:
+    path = write_notebook(lab.root / "slow.ipynb", ALPHA)
+    name = environments.name_of(environments.locate(path))
+    store = Store(home.scriptenv)
+
+    with ThreadPoolExecutor(1) as threads:
+        with exclusive(store.lock(name), timeout=10):
+            start = threads.submit(lab.create_session, "slow.ipynb", "scriptenv")
+            for _ in range(20):
+                assert lab.request("GET", "api/status")["started"]
+                assert "scriptenv" in lab.kernelspecs()
+            assert not start.done()
+            assert not environment_of(path).exists()
+        session = start.result()
+    with lab.connect(session["kernel"]["id"]) as kernel:
+        assert kernel.execute(ALPHA).result == "'1.1'"
+    lab.delete_session(session["id"])
+
+
+def test_a_start_does_not_wait_for_one_who_changes_a_sound_environment(
+    home: Home, lab: JupyterServer
+) -> None:
+    path = write_notebook(lab.root / "busy.ipynb", ALPHA)
+    with opened(lab, "busy.ipynb"):
+        name = environments.name_of(environments.locate(path))
+
+    with exclusive(Store(home.scriptenv).lock(name), timeout=10):
+        session = lab.create_session("busy.ipynb", "scriptenv")
+        kernel = lab.connect(session["kernel"]["id"])
+        assert prefix(kernel.execute(f"{WHERE}", store_history=False)) == environment_of(path)
+        request = kernel.begin(ALPHA)
+        kernel.wait_for(request, "Waiting for another change of this environment")
+        assert not has_alpha(environment_of(path))
+    execution = kernel.collect(request)
+    kernel.close()
+    lab.delete_session(session["id"])
+
+    assert execution.result == "'1.1'"
+    assert len(execution.shown) == 1
