@@ -25,16 +25,12 @@ help: ## show this list
 
 .PHONY: demo
 demo: .venv/.installed ## run the quickstart notebook in its own environment, show what came out
-	@mkdir -p build
-	$(BIN)/jupyter scriptenv execute $(NOTEBOOK) -o build/quickstart.ipynb
-	@$(BIN)/jupyter nbconvert --log-level=ERROR --to markdown --stdout build/quickstart.ipynb
-	@echo "--- Its environment's Python:"
-	@$(BIN)/jupyter scriptenv find $(NOTEBOOK)
-	@echo "--- Its kernelspec:"
-	@$(BIN)/jupyter kernelspec list 2>/dev/null | grep -F "$$( \
-		$(BIN)/jupyter scriptenv status $(NOTEBOOK) --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["kernelspec"])')"
-	@echo "--- Its state:"
+	@echo "--- What the notebook prints:"
+	@$(BIN)/jupyter scriptenv execute $(NOTEBOOK)
+	@echo "--- Its environment:"
 	@$(BIN)/jupyter scriptenv status $(NOTEBOOK)
+	@echo "--- Its kernelspec, among Jupyter's:"
+	@$(BIN)/jupyter kernelspec list 2>/dev/null | grep scriptenv
 
 .PHONY: lab
 lab: .venv/.installed ## open JupyterLab on the notebooks
@@ -55,9 +51,15 @@ lint: .venv/.installed ## style, formatting, types and who may import whom
 bench: .venv/.installed ## time starts of kernels against a plain ipykernel
 	$(BIN)/python benchmarks/start.py
 
+.PHONY: layer
+layer: .venv/.installed ## renew the list of packages of the kernel layer, for a release
+	echo ipykernel | $(BIN)/uv pip compile - --quiet --upgrade --universal --python-version 3.9 \
+		--fork-strategy requires-python --generate-hashes --only-binary :all: --no-header \
+		--no-annotate --no-emit-index-url -o ipy_scriptenv/kernels/layer.txt
+
 .PHONY: clean
 clean: ## remove what the other targets have made in this folder
-	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find ipy_scriptenv tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The kernelspec is copied into .venv at installation, the package is not.

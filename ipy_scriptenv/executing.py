@@ -72,6 +72,9 @@ def execute(
     # The kernelspec must stand before a client can name it.
     started = environments.start(source, context=context, wait=settings.lock_timeout())
     notebook = nbformat.read(path, as_version=4)
+    for cell in _code_cells(notebook):
+        # What an earlier run left says nothing about this one.
+        cell.outputs, cell.execution_count = [], None
     client = NotebookClient(
         notebook,
         kernel_name=kernelspec_name(started.name),
@@ -126,7 +129,9 @@ def _code_cells(notebook: Any) -> list[Any]:
 
 
 def _failed_cell(notebook: Any) -> int | None:
+    failed = None
     for number, cell in enumerate(notebook.cells, 1):
+        # The last one: cells before it may have been allowed to fail.
         if any(each.output_type == "error" for each in cell.get("outputs", ())):
-            return number
-    return None
+            failed = number
+    return failed

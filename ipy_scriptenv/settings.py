@@ -45,6 +45,7 @@ _REDIRECTS = frozenset(
         "UV_FROZEN",
         "UV_ISOLATED",
         "UV_LOCKED",
+        "UV_NO_DEFAULT_GROUPS",
         "UV_NO_DEV",
         "UV_NO_EDITABLE",
         "UV_NO_GROUP",

@@ -78,7 +78,8 @@ _CAUSES: Sequence[tuple[re.Pattern[str], type[ScriptEnvError], str]] = (
     ),
     (
         re.compile(
-            r"No solution found|unsatisfiable|was not found in the (?:package registry|provided)"
+            r"No solution found|unsatisfiable|[Ff]ailed to resolve|"
+            r"was not found in the (?:package registry|provided)"
         ),
         ResolutionFailed,
         "No set of packages satisfies the dependencies.",
@@ -126,8 +127,9 @@ def failure(code: int, err: str) -> ScriptEnvError:
                 told = "The packages are not in the cache, and the network is disabled."
                 return Offline(told, problems=problems)
             return kind(message, problems=problems)
-    kind = ResolutionFailed if code == 1 else EngineFailed
-    return kind(f"uv failed with exit code {code}.", problems=problems)
+    if code == 1:
+        return InstallFailed("The dependencies could not be installed.", problems=problems)
+    return EngineFailed(f"uv failed with exit code {code}.", problems=problems)
 
 
 def report_of(out: str, err: str) -> Report:

@@ -177,9 +177,16 @@ def test_a_change_of_kernel_leads_into_the_environment_and_out_of_it(lab: Jupyte
 
 def test_two_opens_at_once_share_one_environment(home: Home, lab: JupyterServer) -> None:
     path = write_notebook(lab.root / "twice.ipynb", ALPHA)
+    lock = Store(home.scriptenv).lock(environments.name_of(environments.locate(path)))
 
     with ThreadPoolExecutor(2) as threads:
-        opens = [threads.submit(lab.create_session, "twice.ipynb", "scriptenv") for _ in range(2)]
+        with exclusive(lock, timeout=10):
+            opens = [
+                threads.submit(lab.create_session, "twice.ipynb", "scriptenv") for _ in range(2)
+            ]
+            for _ in range(20):  # until both have come
+                lab.request("GET", "api/status")
+            assert not any(each.done() for each in opens)
         kernels = {each.result()["kernel"]["id"] for each in opens}
         with_both = [threads.submit(_run_in, lab, kernel) for kernel in kernels]
         results = [each.result() for each in with_both]
@@ -188,7 +195,7 @@ def test_two_opens_at_once_share_one_environment(home: Home, lab: JupyterServer)
     for kernel in lab.request("GET", "api/kernels"):
         lab.delete_kernel(kernel["id"])
 
-    assert results == [("'1.1'", environment_of(path))] * len(kernels)
+    assert results == [("'1.1'", environment_of(path))] * 2
     made = [each for each in (home.scriptenv / "environments-v1").iterdir() if "twice" in each.name]
     assert made == [environment_of(path)]
 

@@ -41,6 +41,7 @@ CELLS = (
 EXPECTED = [f"(3, {MINOR.partition('.')[2]}) alpha\n", "2\n", "3\n", "4\n", "5\n"]
 """What the cells show."""
 
+
 def first_cell(minor: str) -> str:
     """Write the cell whose block asks for another Python; it ends in a new line."""
     return (
@@ -89,16 +90,15 @@ def with_console(folder: Path) -> list[str]:
     """Run a round under ``jupyter console``; give what each cell shows."""
     finished = subprocess.run(
         [sys.executable, "-c", _CONSOLE],
-        input=json.dumps([first_cell(MINOR), *CELLS]),
+        input=json.dumps([first_cell(MINOR), *CELLS]).encode(),
         cwd=folder,
         capture_output=True,
-        text=True,
         timeout=120,
         check=False,
     )
-    _banner, *shown = finished.stdout.split("\x1e")
+    _banner, *shown = finished.stdout.decode().split("\x1e")
     # The console cannot take back lines that it has written: what was cleared stands above.
-    return [each.rpartition("\r")[2] for each in shown[:-1]] or [finished.stdout, finished.stderr]
+    return [each.rpartition("\r")[2] for each in shown[:-1]] or [repr(finished)]
 
 
 def with_queue(folder: Path) -> list[str]:
