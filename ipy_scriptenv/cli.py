@@ -16,7 +16,7 @@ import click
 
 from ipy_scriptenv import __version__, environments, explaining, present
 from ipy_scriptenv.environments import Context
-from ipy_scriptenv.errors import Interrupted, NotFound, ScriptEnvError, WrongCall
+from ipy_scriptenv.errors import EngineFailed, Interrupted, NotFound, ScriptEnvError, WrongCall
 from ipy_scriptenv.uv import Event
 
 __all__ = ["main"]
@@ -133,6 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(1)
     except OSError as error:
         _fail(explaining.from_os_error(error), as_json=as_json)
+    except Exception as error:
+        if not as_json:
+            raise
+        _fail(EngineFailed(f"Something unforeseen went wrong: {error!r}."), as_json=True)
     sys.exit(0)
 
 

@@ -62,7 +62,7 @@ def execute(
     """
     import nbformat
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError
 
     path = Path(source.path or "")
     if path.suffix.lower() != ".ipynb":
@@ -71,7 +71,11 @@ def execute(
     environments.check(source)
     # The kernelspec must stand before a client can name it.
     started = environments.start(source, context=context, wait=settings.lock_timeout())
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except Exception as invalid:
+        msg = f"`{path}` is no notebook that can be run: {invalid}"
+        raise NotANotebook(msg) from invalid
     for cell in _code_cells(notebook):
         # What an earlier run left says nothing about this one.
         cell.outputs, cell.execution_count = [], None
@@ -90,8 +94,11 @@ def execute(
         failed, error = _failed_cell(notebook), _COLOURS.sub("", str(failure))
         if show is not None:
             show(_COLOURS.sub("", str(failure)).rstrip() + "\n")
-    except (CellTimeoutError, DeadKernelError) as failure:
-        msg = f"The kernel ended while a cell ran: {failure}"
+    except (ScriptEnvError, OSError):
+        raise
+    except Exception as failure:
+        # nbclient has many ways to say that a kernel ended: errors of its own, assertions.
+        msg = f"The kernel ended while the notebook ran: {failure!r}"
         raise EngineFailed(msg) from failure
     if output is not None:
         _write(nbformat.writes(notebook), output)

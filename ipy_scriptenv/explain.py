@@ -11,7 +11,7 @@ from ipykernel.kernelbase import Kernel
 
 from ipy_scriptenv import __version__, environments, explaining, settings
 from ipy_scriptenv.environments import Context
-from ipy_scriptenv.errors import ScriptEnvError
+from ipy_scriptenv.errors import EngineFailed, ScriptEnvError
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Source, SourceKind
 from ipy_scriptenv.uv import Event
@@ -56,7 +56,7 @@ class ExplainingKernel(Kernel):
                 "payload": [],
                 "user_expressions": {},
             }
-        error = self._try_again()
+        error = self._try_again() if self.told["retry"] else self.told["error"]
         if error is None:
             error = {
                 "name": "RestartNeeded",
@@ -85,6 +85,9 @@ class ExplainingKernel(Kernel):
                 told = (
                     error if isinstance(error, ScriptEnvError) else explaining.from_os_error(error)
                 )
+                outcome.append({**told.to_json(), "name": type(told).__name__})
+            except Exception as error:  # noqa: BLE001 - without a reply the cell would wait for ever
+                told = EngineFailed(f"Something unforeseen went wrong: {error!r}.")
                 outcome.append({**told.to_json(), "name": type(told).__name__})
 
         worker = threading.Thread(target=work, daemon=True)
@@ -116,7 +119,7 @@ class ExplainingKernel(Kernel):
 def main() -> None:
     """Run the kernel until it ends."""
     ExplainingKernel.told = explaining.told()
-    IPKernelApp.launch_instance(kernel_class=ExplainingKernel)
+    IPKernelApp.launch_instance(kernel_class=ExplainingKernel, ignore_cwd=True)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,16 @@ _VARIABLE = "SCRIPTENV_EXPLAIN"
 
 
 def command(
-    error: ScriptEnvError | OSError, *, source: Source
+    error: ScriptEnvError | OSError, *, source: Source, retry: bool = True
 ) -> tuple[tuple[str, ...], Mapping[str, str]]:
-    """Give the argv, without the connection file's arguments, and the variables to add."""
+    """Give the argv, without the connection file's arguments, and the variables to add.
+
+    :param retry: whether trying the start again can cure it
+    """
     reason = error if isinstance(error, ScriptEnvError) else from_os_error(error)
     data: dict[str, Any] = {
         "source": asdict(source),
+        "retry": retry,
         "error": {**reason.to_json(), "name": type(reason).__name__},
     }
     argv = (sys.executable, "-P", "-m", "ipy_scriptenv.explain")

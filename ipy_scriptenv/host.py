@@ -119,6 +119,7 @@ def _sync(request: dict[str, Any], path: Path, record: Record, context: Context)
         given=request["given"],
         line=request.get("line", 0),
         exact=request.get("exact", False),
+        settle=request.get("settle", False),
         name=EnvironmentName(path.name),
         folder=Path(request["folder"]),
         asker=_asker(request),

@@ -45,12 +45,14 @@ class RunningKernel:
     :param kernel: the layer it runs on, or ``own``
     :param imported: what it has imported from the environment, as paths relative to the folder of
         packages, one for each package
+    :param busy: a user's code is running in it, which may import anything at any moment
     """
 
     uuid: str
     pid: int
     kernel: str
     imported: frozenset[str] = frozenset()
+    busy: bool = False
 
 
 @contextlib.contextmanager
@@ -110,6 +112,9 @@ def running_kernels(folder: Path) -> list[RunningKernel]:
     except FileNotFoundError:
         return []
     for name in names:
+        if name.startswith("."):
+            # A kernel is about to lock it.
+            continue
         path = folder / name
         try:
             descriptor = _open(path, create=False)
@@ -142,6 +147,7 @@ def _running(uuid: str, data: dict[str, Any]) -> RunningKernel:
         pid=int(data.get("pid", 0)),
         kernel=str(data.get("kernel", "")),
         imported=frozenset(imported if isinstance(imported, list) else ()),
+        busy=bool(data.get("busy")),
     )
 
 

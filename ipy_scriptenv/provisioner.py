@@ -131,20 +131,26 @@ class ScriptEnvProvisioner(LocalProvisioner):
                 "A package of the environment may get in its way: mend the block, then restart. "
                 "The server's log has the kernel's last words."
             )
-            return self._explain(EngineFailed(msg, hint=hint), source)
+            return self._explain(EngineFailed(msg, hint=hint), source, retry=False)
         is_restart = previous is not None and previous.source == source
         name = previous.name if previous is not None and is_restart else None
         try:
             started = environments.start(source, context=Context(), name=name)
         except (ScriptEnvError, OSError) as error:
             return self._explain(error, source)
+        except Exception as error:
+            # A restart that raises is seen by nobody.
+            self.log.exception("scriptenv: the environment could not be prepared")
+            return self._explain(EngineFailed(f"Something unforeseen: {error!r}."), source)
         self._started = started
         variables = {"SCRIPTENV_PREPARED": "1"}
         return _Launch(argv=started.argv, variables=variables, curve=started.curve)
 
-    def _explain(self, error: ScriptEnvError | OSError, source: Source) -> _Launch:
+    def _explain(
+        self, error: ScriptEnvError | OSError, source: Source, *, retry: bool = True
+    ) -> _Launch:
         self.log.warning("scriptenv: %s", error)
-        argv, variables = explaining.command(error, source=source)
+        argv, variables = explaining.command(error, source=source, retry=retry)
         return _Launch(argv=argv, variables=variables, curve=True)
 
     def _without_encryption(
@@ -161,7 +167,7 @@ class ScriptEnvProvisioner(LocalProvisioner):
         if policy == "required" or getattr(manager, "curve_secretkey", None) is not None:
             msg = "The kernel of this notebook's Python cannot encrypt its connections."
             hint = "Ask for Python 3.10 or newer in requires-python, or shut down and start again."
-            return self._explain(EngineFailed(msg, hint=hint), source)
+            return self._explain(EngineFailed(msg, hint=hint), source, retry=False)
         kwargs["transport_encryption"] = "disabled"
         return launch
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ipy_scriptenv.kernel_side.check import settings_digest
+from ipy_scriptenv.kernel_side.check import absolute_entries, settings_digest
 
 __all__ = [
     "child_environment",
@@ -95,7 +95,7 @@ def lock_timeout() -> float:
 def layer_lock() -> Path | None:
     """An administrator's hash-locked list for the kernel layer; ``None``: this package's own."""
     chosen = os.environ.get("SCRIPTENV_LAYER_LOCK")
-    return Path(chosen) if chosen else None
+    return Path(chosen) if chosen and Path(chosen).is_absolute() else None
 
 
 def uv_environment(**more: str) -> dict[str, str]:
@@ -119,6 +119,8 @@ def child_environment(
     source = os.environ if given is None else given
     unwanted = ("PYTHONHOME", "__PYVENV_LAUNCHER__")
     kept = {name: value for name, value in source.items() if name not in unwanted}
+    if "PYTHONPATH" in kept:
+        kept["PYTHONPATH"] = absolute_entries(kept["PYTHONPATH"])
     return {**kept, **(add or {})}
 
 

@@ -156,7 +156,7 @@ class Store:
             if os.path.lexists(environment):
                 if not self.is_ours(environment):
                     raise Foreign(_foreign(environment))
-                old = self.environments / f".trash-{secrets.token_hex(8)}"
+                old = self.environments / f".replaced-{environment.name}-{secrets.token_hex(4)}"
                 environment.rename(old)
             build.rename(environment)
         if old is not None:
@@ -171,7 +171,7 @@ class Store:
             return
         if not self.is_ours(environment):
             raise Foreign(_foreign(environment))
-        trash = self.environments / f".trash-{secrets.token_hex(8)}"
+        trash = self.environments / f".removed-{secrets.token_hex(8)}"
         with explained(environment):
             environment.rename(trash)
         remove_tree(trash)
@@ -179,21 +179,37 @@ class Store:
     def sweep(self, name: EnvironmentName) -> None:
         """Remove what a crash left of builds of *name*; the caller holds its exclusive lock.
 
-        What is older than any build can be goes too, whoever left it: it has no name any more.
+        What was removed long ago and lost its name goes too, whoever left it.
         """
+        self._put_back(name)
         for folder, mine in (
             (self.environments, f".building-{name}-"),
+            (self.environments, f".replaced-{name}-"),
             (self.environments / name, f".{RECORD}-"),
             (self.work, f".{name}.py"),
-            (self.kernel_sides, None),
         ):
-            with contextlib.suppress(OSError):
-                for entry in os.scandir(folder):
-                    if not entry.name.startswith("."):
-                        continue
+            for entry in _entries(folder):
+                if entry.name.startswith(mine):
+                    _remove(Path(entry.path))
+        for folder, nobodys in (
+            (self.environments, ".removed-"),
+            (self.kernel_sides, ".building-"),
+        ):
+            for entry in _entries(folder):
+                with contextlib.suppress(OSError):
                     age = time.time() - entry.stat(follow_symlinks=False).st_ctime
-                    if (mine and entry.name.startswith(mine)) or age > _ABANDONED:
+                    if entry.name.startswith(nobodys) and age > _ABANDONED:
                         _remove(Path(entry.path))
+
+    def _put_back(self, name: EnvironmentName) -> None:
+        """Give an environment its name again that a kill took it between two renames."""
+        if os.path.lexists(self.environment(name)):
+            return
+        for entry in _entries(self.environments):
+            if entry.name.startswith(f".replaced-{name}-"):
+                with contextlib.suppress(OSError):
+                    Path(entry.path).rename(self.environment(name))
+                    return
 
     def forget_locks(self, name: EnvironmentName) -> None:
         """Remove the lock files of an ephemeral environment that is gone."""
@@ -237,6 +253,21 @@ def stat_of(path: Path) -> FileStat | None:
     return (found.st_size, found.st_mtime_ns, found.st_ino)
 
 
+def read_regular(path: Path, *, limit: int) -> bytes:
+    """Read a file that somebody else may have put there: a regular one, not larger than *limit*.
+
+    A pipe would make the reader wait for ever, a device would never end.
+
+    :raises OSError: if it is something else, or cannot be read
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
+            raise OSError(errno.EINVAL, "no regular file, or too large", str(path))
+        return file.read()
+
+
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write a file of ours whole or not at all."""
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
@@ -249,6 +280,13 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return list(os.scandir(folder))
+    except OSError:
+        return []
 
 
 def _remove(path: Path) -> None:

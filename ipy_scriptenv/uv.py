@@ -106,7 +106,11 @@ class Uv:
     def install(self, environment: Path, *arguments: str) -> None:
         """Run ``uv pip install`` for one of our environments."""
         _require_environment(environment)
-        self._call("pip", "install", "--python", str(environment_python(environment)), *arguments)
+        python = str(environment_python(environment))
+        # The list is complete and hash-locked: only where to fetch it from is the user's to say.
+        self._call(
+            "pip", "install", "--exclude-newer", "9999-01-01", "--python", python, *arguments
+        )
 
     def pythons(self, *, configured: bool) -> tuple[Found, ...]:
         """List the interpreters on this machine.

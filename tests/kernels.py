@@ -28,6 +28,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 from ipy_scriptenv.identity import file_environment_name, kernelspec_name
+from tests.index.build import Distribution, _wheel
 from tests.jupyter_server import Execution as ServersExecution
 
 __all__ = [
@@ -160,10 +161,8 @@ def install_generic(home: _HasHome) -> str:
     return GENERIC
 
 
-def wheel(folder: Path, distribution: Any) -> Path:
-    """Build the wheel of one :class:`tests.index.build.Distribution` into *folder*."""
-    from tests.index.build import _wheel
-
+def wheel(folder: Path, distribution: Distribution) -> Path:
+    """Build the wheel of one distribution into *folder*, which is made where it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / distribution.wheel_name
     path.write_bytes(_wheel(distribution))
@@ -257,24 +256,14 @@ class Kernel:
         if self._process is not None:
             return self._process.pid
         assert self.manager is not None
-        return int(self.manager.provisioner.pid)  # type: ignore[union-attr, arg-type]
+        return int(self.manager.provisioner.pid)  # type: ignore[union-attr]
 
     @property
     def is_alive(self) -> bool:
         """Whether the process is there and no zombie."""
         with suppress(psutil.NoSuchProcess):
-            return psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
+            return bool(psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE)
         return False
-
-    def processes(self, name: str) -> list[psutil.Process]:
-        """List the processes below this kernel whose program is called *name*."""
-        found = []
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.pid).children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    if Path((child.cmdline() or [child.name()])[0]).name == name:
-                        found.append(child)
-        return found
 
     def interrupt(self) -> None:
         if self.manager is not None:
@@ -449,9 +438,7 @@ class Kernel:
 
     def _pump(self, deadline: float, what: str) -> None:
         """Take the messages that are there, or wait for the next one."""
-        channels = {
-            getattr(self.client, f"{name}_channel").socket: name for name in _CHANNELS
-        }
+        channels = {getattr(self.client, f"{name}_channel").socket: name for name in _CHANNELS}
         poller = zmq.Poller()
         for socket in channels:
             poller.register(socket, zmq.POLLIN)
@@ -515,7 +502,7 @@ def started(
 
 @contextmanager
 def opened(home: _HasHome, path: Path) -> Iterator[Kernel]:
-    """Open a notebook on the generic kernelspec as JupyterLab does: the session's path is passed."""
+    """Open a notebook on the generic kernelspec as JupyterLab does: its path is passed."""
     install_generic(home)
     with started(GENERIC, env={"JPY_SESSION_NAME": str(path)}, cwd=path.parent) as kernel:
         yield kernel

@@ -381,12 +381,18 @@ def test_the_base_interpreters_packages_are_not_touched_under_a_running_kernel(
 
 
 @pytest.mark.parametrize("verb", [start, sync])
-def test_an_interpreter_that_is_gone_is_replaced(script: Path, tmp_path: Path, verb: Verb) -> None:
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_interpreter_that_is_gone_or_does_not_start_is_replaced(
+    script: Path, tmp_path: Path, verb: Verb, *, gone: bool
+) -> None:
     python = throw_away_base(tmp_path / "base")
     environment = sync(script, python=str(python)).path
-    shutil.rmtree(tmp_path / "base")
+    if gone:
+        shutil.rmtree(tmp_path / "base")
+    else:
+        python.chmod(0o600)
     verb(script)
-    assert Path(record_of(environment).python.base).exists()
+    assert os.access(record_of(environment).python.base, os.X_OK)
     sync(script)
     assert_works(environment, WANTED)
 
@@ -600,6 +606,30 @@ def test_builds_that_a_crash_left_are_swept(script: Path, tmp_path: Path) -> Non
     start(script)
     assert not left.exists()
     assert anothers.exists()
+
+
+def test_the_build_of_another_is_not_swept_however_long_it_takes(
+    home: Home, script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download may take hours, and nothing in the folder changes meanwhile."""
+    other = environment_of(write_script(tmp_path / "b.py"))
+    Context().store.prepare()
+    build = other.with_name(f".building-{other.name}-0123abcd")
+    build.mkdir()
+    monkeypatch.setattr(store, "_ABANDONED", -1)
+    with exclusively_held(home.scriptenv / "locks" / f"{other.name}.lock"):
+        start(script)
+        assert build.exists()
+
+
+def test_a_sweep_takes_nothing_out_of_an_environment(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = sync(script).path
+    before = {path.name for path in environment.iterdir()}
+    monkeypatch.setattr(store, "_ABANDONED", -1)
+    start(script)
+    assert {path.name for path in environment.iterdir()} == before
 
 
 def test_trash_is_swept_when_it_is_old(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ from tests.kernels import (
     Kernel,
     block,
     environment_of,
-    launched,
     kernelspec_of,
+    launched,
     online,
     opened,
     pip_list,
@@ -124,7 +124,8 @@ def test_multiprocessing_spawns_and_forks(offline_home: Home, path: Path) -> Non
 def test_await_run_autoreload_and_input_work_as_ever(offline_home: Home, path: Path) -> None:
     script = path.parent / "script.py"
     script.write_text(
-        "import sys, alpha\nif __name__ == '__main__':\n    print(sys.argv[1:], alpha.__version__)\n"
+        "import sys, alpha\n"
+        "if __name__ == '__main__':\n    print(sys.argv[1:], alpha.__version__)\n"
         "left = 9\n",
         encoding="utf-8",
     )
@@ -298,8 +299,10 @@ def test_the_debugger_stops_at_a_breakpoint(offline_home: Home, path: Path) -> N
         since = len(kernel.published)
         request = kernel.send_code(code)
         stopped = kernel.wait_for(
-            lambda message: message["header"]["msg_type"] == "debug_event"
-            and message["content"].get("event") == "stopped",
+            lambda message: (
+                message["header"]["msg_type"] == "debug_event"
+                and message["content"].get("event") == "stopped"
+            ),
             since=since,
         )["content"]["body"]
         assert stopped["reason"] == "breakpoint"
@@ -342,7 +345,9 @@ def test_matplotlib_draws_in_the_notebook_and_in_a_process_of_its_own(
         assert "image/png" in drawn.contents("display_data")[0]["data"]
         # Without the magic too: inline is the backend of every notebook.
         assert "inline" in shown(kernel, "print(plt.get_backend())")
-        code = "import os, matplotlib.pyplot as p; print(p.get_backend(), 'MPLBACKEND' in os.environ)"
+        code = (
+            "import os, matplotlib.pyplot as p; print(p.get_backend(), 'MPLBACKEND' in os.environ)"
+        )
         child = shown(kernel, f'!python -c "{code}"')
         assert "inline" not in child
         assert child.strip().endswith(" False"), child
@@ -378,7 +383,9 @@ def test_widgets_work(ready_home: Home, path: Path) -> None:
             if message["header"]["msg_type"] == "comm_open"
         ]
         (comm,) = [
-            each for each in opened_comms if each["data"]["state"].get("_model_name") == "IntSliderModel"
+            each
+            for each in opened_comms
+            if each["data"]["state"].get("_model_name") == "IntSliderModel"
         ]
         assert comm["data"]["state"]["value"] == 7
         # The front end moves the slider.
@@ -456,7 +463,7 @@ def test_pip_and_uv_list_what_this_environment_holds_and_fail_as_they_should(
 
 
 def test_our_magic_tells_and_mends_this_notebook_s_environment(
-    offline_home: Home, path: Path, tmp_path: Path
+    offline_home: Home, path: Path
 ) -> None:
     environment = environment_of(offline_home, path)
     with opened(offline_home, path) as kernel:

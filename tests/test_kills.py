@@ -1,8 +1,9 @@
 """SIGKILL at any moment, to anybody: one more sync, and the environment works.
 
-Forty moments altogether: while an environment is made, while new content is built beside the old,
-and while it is changed in place under a running kernel; the whole process group is killed, the host
-alone (uv lives on, and keeps the lock), or uv alone.
+Forty random moments altogether: while an environment is made, while new content is built beside the
+old, and while it is changed in place under a running kernel; the whole process group is killed, the
+host alone (uv lives on, and keeps the lock), or uv alone. And the host alone at each of its steps,
+because some of them are over in no time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -31,6 +33,7 @@ from tests.stage import (
     installed,
     record_rows,
     running_kernel,
+    start,
     sync,
     write_script,
 )
@@ -50,25 +53,51 @@ MOMENTS = {
 }
 assert sum(MOMENTS.values()) == 40
 
+# How many packages there are where one of these is declared.
+PACKAGES = {"pile": 25, "many-files": 3, "alpha": 1, "nspkg-one": 1}
+
 # A process that has everything imported forks the ones that are killed: they are at work at once.
 FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload([__name__])
 
 
-def work(path: str, variables: Mapping[str, str]) -> None:
-    """Do what ``jupyter-scriptenv sync`` does, as the head of a process group."""
+# The steps of a host: what it changes in its home, and the processes that it starts.
+STEPS = {"os.chmod", "os.mkdir", "os.rename", "shutil.rmtree", "subprocess.Popen"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+def work(path: str, variables: Mapping[str, str], steps: int | None = None) -> None:
+    """Do what ``jupyter-scriptenv sync`` does, as the head of a process group.
+
+    :param steps: how many steps it may take before it kills itself; ``None``: all
+    """
     os.setsid()
     os.environ.clear()
     os.environ.update(variables)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
+    if steps is not None:
+        count_down(steps)
     cli.main(["sync", path, "--json"])
 
 
+def count_down(steps: int) -> None:
+    left = steps
+
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        if event in STEPS or (event == "open" and (arguments[2] or 0) & WRITING):
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+
+    sys.addaudithook(hear)
+
+
 @contextlib.contextmanager
-def working(script: Path) -> Iterator[ForkServerProcess]:
-    process = FORKING.Process(target=work, args=(str(script), dict(os.environ)))
+def working(script: Path, steps: int | None = None) -> Iterator[ForkServerProcess]:
+    process = FORKING.Process(target=work, args=(str(script), dict(os.environ), steps))
     process.start()
     try:
         yield process
@@ -153,6 +182,31 @@ def test_after_a_kill_one_more_sync_gives_a_working_environment(
     sys.stdout.write(f"{stage}, {victim}: {dict(counts)} (seed {seed})\n")
 
 
+@pytest.mark.parametrize("stage", [CREATION, BESIDE, IN_PLACE])
+def test_after_a_kill_at_each_step_a_start_and_a_sync_give_a_working_environment(
+    lean_home: Home, tmp_path: Path, stage: str
+) -> None:
+    steps = 0
+    with contextlib.ExitStack() as stack:
+        if stage == IN_PLACE:
+            name = sync(write_script(tmp_path / "a.py")).name
+            stack.enter_context(running_kernel(lean_home.scriptenv, name))
+        while True:
+            path = tmp_path / (f"{steps}.py" if stage == CREATION else "a.py")
+            script = write_script(path, "alpha" if steps % 2 else "nspkg-one")
+            with working(script, steps) as process:
+                process.join(60)
+            start(script)
+            sync(script)
+            assert_works(environment_of(script), script)
+            if process.exitcode == 0:
+                break
+            assert process.exitcode == -signal.SIGKILL
+            steps += 1
+    assert steps > 10
+    sys.stdout.write(f"{stage}: {steps} steps\n")
+
+
 def unharmed(script: Path) -> float:
     """Give the seconds that a sync takes here and now when nobody kills it."""
     with working(script) as process:
@@ -165,11 +219,15 @@ def environment_of(script: Path) -> Path:
     return Context().store.environment(environments.name_of(environments.locate(script)))
 
 
+def declared(script: Path) -> str:
+    return script.read_text().partition('["')[2].partition('"')[0]
+
+
 def assert_works(environment: Path, script: Path) -> None:
     rows = record_rows(environment)
     assert {path for path, _ in rows if not path.exists()} == set()
     assert {path for path, size in rows if size and path.stat().st_size != size} == set()
-    assert len(installed(environment)) == (25 if "pile" in script.read_text() else 3)
+    assert len(installed(environment)) == PACKAGES[declared(script)]
     assert not (environment / CHANGING).exists()
     status = environments.status(environments.locate(script), context=Context())
     assert status.state == "in-sync"

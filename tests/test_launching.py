@@ -1,6 +1,6 @@
-"""How a kernel is launched: for which source, in which environment, and what explains a failure.
+"""How a kernel is launched: for which source, in which environment, and what tells a failure.
 
-The names of the tables are those of the contract: *Which source is it?*, *Which text of the block?*.
+The tables are those of the contract: *Which source is it?*, *Which text of the block?*.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_client.provisioning import KernelProvisionerFactory
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
 
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import EPHEMERAL, Context
 from ipy_scriptenv.provisioner import source_of
 from ipy_scriptenv.record import Source
 from tests.conftest import Home, Layers
+from tests.index.build import Distribution
 from tests.kernels import (
     GENERIC,
     Kernel,
@@ -35,6 +36,7 @@ from tests.kernels import (
     record_of,
     started,
     wait_until,
+    wheel,
     write_notebook,
 )
 
@@ -77,7 +79,8 @@ def named(path: Path | str) -> dict[str, dict[str, str]]:
     return {"scriptenv": {"source": str(path)}}
 
 
-def test_which_source_the_first_that_applies(home: Home, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("home")
+def test_which_source_the_first_that_applies(tmp_path: Path) -> None:
     first, second, third = (write_notebook(tmp_path / f"{name}.ipynb", "") for name in "abc")
     a, b, c = (environments.locate(each) for each in (first, second, third))
     script = tmp_path / "s.py"
@@ -110,8 +113,9 @@ def test_which_source_the_first_that_applies(home: Home, tmp_path: Path) -> None
     assert found == [wanted for *_, wanted in rows]
 
 
+@pytest.mark.usefixtures("home")
 def test_which_source_the_server_s_own_variables_are_not_asked(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outer = write_notebook(tmp_path / "outer.ipynb", "")
     monkeypatch.setenv("JPY_SESSION_NAME", str(outer))
@@ -337,9 +341,10 @@ def test_without_a_python_that_satisfies_the_kernel_explains_and_runs_no_code(
         assert touched.exists()
 
 
+@pytest.mark.usefixtures("offline")
 def test_without_a_layer_the_kernel_explains_until_it_can_be_built(
+    *,
     home: Home,
-    offline: Path,
     path: Path,
     tmp_path: Path,
     layers: Layers,
@@ -435,17 +440,13 @@ def test_a_restart_never_raises_whatever_became_of_the_environment(
         (environment / "precious").unlink()
 
         # An empty folder, a broken record, an interpreter that is gone, nothing at all.
-        def nothing() -> None:
-            environment.rename(tmp_path / "gone")
-
-        def broken_record() -> None:
-            (environment / "scriptenv.json").write_text("{", encoding="utf-8")
-
-        def no_interpreter() -> None:
-            (environment / "bin" / "python").unlink()
-
-        for harm in (lambda: None, broken_record, no_interpreter, nothing):
-            harm()
+        for harm in ("empty folder", "broken record", "no interpreter", "nothing"):
+            if harm == "broken record":
+                (environment / "scriptenv.json").write_text("{", encoding="utf-8")
+            elif harm == "no interpreter":
+                (environment / "bin" / "python").unlink()
+            elif harm == "nothing":
+                environment.rename(tmp_path / "gone")
             kernel.restart()
             done = kernel.execute("import alpha\nalpha.__version__")
             assert done.result == "'1.0'", done.traceback
@@ -471,7 +472,9 @@ def test_a_folder_that_is_gone_gives_way_to_the_source_s(
     with started(GENERIC, env=variables, cwd=tmp_path / "gone") as kernel:
         assert unasked(kernel, "import os; print(os.getcwd())") == str(path.parent)
     with started(GENERIC, env=variables, cwd=tmp_path) as kernel:
-        assert unasked(kernel, "import os; print(os.getcwd())") == str(tmp_path), "a given one stays"
+        assert unasked(kernel, "import os; print(os.getcwd())") == str(tmp_path), (
+            "a given one stays"
+        )
 
 
 def test_a_start_while_another_process_changes_the_environment_is_at_once_and_the_cell_waits(
@@ -503,8 +506,9 @@ def without_host(environment: Path) -> None:
     )
 
 
+@pytest.mark.usefixtures("offline_home")
 def test_without_a_host_an_environment_in_sync_runs_and_any_other_says_how_to_reinstall(
-    offline_home: Home, path: Path
+    path: Path,
 ) -> None:
     source = environments.locate(path)
     environment = environments.sync(source, context=Context()).path
@@ -663,3 +667,46 @@ def test_a_killed_kernel_leaves_its_environment_free(offline_home: Home, path: P
         # Jupyter's manager starts it again.
         kernel.restart(now=True)
         assert prefix(kernel) == environment
+
+
+@pytest.fixture
+def deadly(tmp_path: Path, offline: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Offer a package that no kernel survives and that looks as if it fitted the layer."""
+    hollow = Distribution(name="traitlets", version="5.99", files={"traitlets/__init__.py": ""})
+    wheel(tmp_path / "wheels", hollow)
+    monkeypatch.setenv("UV_FIND_LINKS", f"{offline},{tmp_path / 'wheels'}")
+    return "traitlets>=5.4"
+
+
+def killed_by(kernel: Kernel, deadly: str) -> None:
+    """Install what no kernel survives, and restart until Jupyter's manager has seen it die."""
+    manager = kernel.manager
+    assert manager is not None
+    done = kernel.execute(block(deadly) + "mine = 1")
+    assert done.status == "ok", done.traceback
+    manager.restart_kernel()
+    wait_until(lambda: not manager.is_alive(), what="the kernel's early death")
+
+
+def test_a_kernel_that_dies_at_its_start_is_explained_at_the_next(
+    offline_home: Home, path: Path, deadly: str
+) -> None:
+    with opened(offline_home, path) as kernel:
+        killed_by(kernel, deadly)
+        kernel.restart()
+        for _ in range(2):
+            explained = kernel.execute("touched = True")
+            assert explained.status == "error"
+            assert "right after its start" in explained.traceback
+
+
+def test_mending_the_block_brings_back_a_kernel_that_dies_at_its_start(
+    offline_home: Home, path: Path, deadly: str
+) -> None:
+    with opened(offline_home, path) as kernel:
+        killed_by(kernel, deadly)
+        kernel.restart()
+        write_notebook(path, block("alpha==1.0"), "import alpha")
+        kernel.execute("1 + 1")
+        kernel.restart()
+        assert kernel.execute("import alpha\nalpha.__version__").result == "'1.0'"

@@ -59,7 +59,8 @@ def test_a_block_is_installed_in_view_and_only_the_cell_s_output_stays(
 
         # A cell that prints nothing leaves nothing, and one line more costs no restart.
         second = kernel.execute(
-            block("alpha==1.0", "nspkg-one", "pkg-00") + "import nspkg.one\nnumber = nspkg.one.NUMBER"
+            block("alpha==1.0", "nspkg-one", "pkg-00")
+            + "import nspkg.one\nnumber = nspkg.one.NUMBER"
         )
         assert (second.status, second.shown) == ("ok", [])
         assert kernel.execute("number").result == "1"
@@ -276,7 +277,9 @@ def test_a_loaded_version_that_satisfies_everything_costs_no_restart_and_is_told
 def test_declaring_ipywidgets_costs_no_restart(ready_home: Home, path: Path) -> None:
     with opened(ready_home, path) as kernel:
         kernel.execute("mine = 1")
-        done = kernel.execute(block("ipywidgets") + "import ipywidgets\nipywidgets.IntSlider(value=7)")
+        done = kernel.execute(
+            block("ipywidgets") + "import ipywidgets\nipywidgets.IntSlider(value=7)"
+        )
         assert done.status == "ok", done.traceback
         shown = [each for each in done.shown if each["msg_type"] != "stream"]
         assert "application/vnd.jupyter.widget-view+json" in shown[0]["data"]
@@ -579,7 +582,7 @@ def stalling(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[StallingIndex]:
-    """Make an index that stalls the only one, beside the folder of wheels; with a cache of its own."""
+    """Put an index that stalls beside the folder of wheels, and give uv a cache of its own."""
     with running(StallingIndex(tmp_path / "slow")) as index:
         for name in ("UV_NO_INDEX", "UV_OFFLINE"):
             monkeypatch.delenv(name)
@@ -650,8 +653,10 @@ def test_of_two_subshells_that_ask_at_once_one_syncs_and_the_other_waits(
         assert stalling.asked.wait(60)
         second = kernel.send_code(code, subshell=subshell)
         kernel.wait_for(
-            lambda message: message["parent_header"].get("msg_id") == second
-            and message["header"]["msg_type"] == "execute_input"
+            lambda message: (
+                message["parent_header"].get("msg_id") == second
+                and message["header"]["msg_type"] == "execute_input"
+            )
         )
         stalling.go.set()
         done = [kernel.collect(request) for request in (first, second)]
@@ -687,8 +692,10 @@ def test_an_interrupt_ends_a_sync_for_all_who_wait_for_it(
         assert stalling.asked.wait(60)
         second = kernel.send_code(block("slow"), subshell=subshell)
         kernel.wait_for(
-            lambda message: message["parent_header"].get("msg_id") == second
-            and message["header"]["msg_type"] == "execute_input"
+            lambda message: (
+                message["parent_header"].get("msg_id") == second
+                and message["header"]["msg_type"] == "execute_input"
+            )
         )
         kernel.interrupt()
         assert kernel.collect(first, timeout=30).ename == "Interrupted"

@@ -18,6 +18,7 @@ from ipy_scriptenv import interpreters
 from ipy_scriptenv.errors import NoPython, WrongCall
 from ipy_scriptenv.interpreters import host_python, inspect_python
 from ipy_scriptenv.record import Python
+from ipy_scriptenv.settings import search_path
 from tests.conftest import Home
 from tests.stage import (
     pretend_layer,
@@ -391,6 +392,14 @@ def test_a_relative_entry_alone_finds_nothing(
     with pytest.raises(NoPython):
         start(write_script(script, requires_python=f"=={other}.*"))
     assert not hostile.exists()
+
+
+def test_the_search_path_for_interpreters_has_no_relative_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = ("", ".", "bin", str(tmp_path), "../bin", "~/bin", "/usr/bin", str(tmp_path), "./x")
+    monkeypatch.setenv("PATH", os.pathsep.join(entries))
+    assert search_path().split(os.pathsep) == [str(tmp_path), "/usr/bin"]
 
 
 def test_the_users_own_broken_configuration_stops_no_start(

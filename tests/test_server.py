@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -141,9 +142,11 @@ def test_a_restart_keeps_the_environment_as_it_was_executed_last(lab: JupyterSer
         lab.restart_kernel(session["kernel"]["id"])
         again = kernel.execute("import beta\nbeta.__version__")
         where = kernel.execute(WHERE)
+        told = kernel.execute("%scriptenv status")
 
     assert (again.result, len(again.messages)) == ("'1.0'", 4)  # busy, input, result, idle
     assert prefix(where) == environment_of(path)
+    assert re.search(r"^declares +beta$", told.stdout, re.MULTILINE)
 
 
 def test_a_kernel_that_is_killed_comes_back_in_its_environment(lab: JupyterServer) -> None:

@@ -559,6 +559,11 @@ def test_the_words_of_uv_lead_to_a_code(code: int, words: str, expected: str) ->
     assert [problem.message for problem in error.problems] == ([words] if words else [])
 
 
+def test_credentials_in_the_words_of_uv_are_not_handed_on() -> None:
+    words = "error: Failed to fetch: https://ada:secret@localhost/simple/x/"
+    assert "secret" not in json.dumps(failure(2, words).to_json())
+
+
 def test_credentials_are_not_shown_in_a_failure(script: Path) -> None:
     write_script(script, "alpha @ https://ada:secret@localhost:1/alpha-1.0-py3-none-any.whl")
     with pytest.raises(ScriptEnvError) as refused:
@@ -760,6 +765,19 @@ def test_a_kernel_that_has_run_no_cell_replaces_itself_instead(home: Home, scrip
     assert synced.replace is not None
     assert "alpha" in synced.replace
     assert installed(first.path) == {"alpha==2.0"}
+
+
+@FAILURES
+def test_a_failed_resolution_leaves_no_mark_under_a_kernel_that_has_run_no_cell(
+    *, home: Home, script: Path, dependencies: tuple[str, ...], error: type[ScriptEnvError]
+) -> None:
+    """Nothing is tried out before for such a kernel: the change itself fails."""
+    first = sync(write_script(script, "alpha<2"))
+    before = listing(first.path)
+    block = block_of(*dependencies)
+    with running_kernel(home.scriptenv, first.name) as uuid, pytest.raises(error):
+        sync(script, block=block, given=True, asker=asker(first, uuid, fresh=True))
+    assert listing(first.path) == before
 
 
 def test_additions_need_no_restart(home: Home, script: Path) -> None:

@@ -1,7 +1,7 @@
 """What may happen before a user runs a cell, and which executions complete the environment.
 
-Everything beside a notebook is hostile here: opening it, and all that clients do by themselves, runs
-nothing of it and installs nothing.
+Everything beside a notebook is hostile here: opening it, and all that clients do by themselves,
+runs nothing of it and installs nothing.
 """
 
 from __future__ import annotations
@@ -273,14 +273,18 @@ def test_a_hostile_folder_is_as_powerless_without_a_provisioner(
     with opened(offline_home, path):
         """Make the environment and its kernelspec."""
     monkeypatch.setenv("EVIL_MARKER", str(marks / "evil-sdist"))
-    with launched(kernelspec_of(path), cwd=folder) as kernel:
-        with untouched(offline_home, path, marks):
-            everything_a_client_does_by_itself(kernel)
+    with (
+        launched(kernelspec_of(path), cwd=folder) as kernel,
+        untouched(offline_home, path, marks),
+    ):
+        everything_a_client_does_by_itself(kernel)
     # A changed file makes the launcher ask a host before the kernel stands.
     write_notebook(path, hostile_block(), "import mine")
-    with launched(kernelspec_of(path), cwd=folder) as kernel:
-        with untouched(offline_home, path, marks):
-            everything_a_client_does_by_itself(kernel)
+    with (
+        launched(kernelspec_of(path), cwd=folder) as kernel,
+        untouched(offline_home, path, marks),
+    ):
+        everything_a_client_does_by_itself(kernel)
 
 
 def test_the_folder_is_importable_and_its_modules_complete_once_a_user_has_run_a_cell(

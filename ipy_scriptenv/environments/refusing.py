@@ -41,7 +41,7 @@ def refuse_imported(
             msg = f"Packages that this kernel has imported would change: {', '.join(names)}."
             raise RestartNeeded(msg)
     for kernel in job.others:
-        names = importers(site, going, kernel.imported)
+        names = tuple(sorted(going)) if kernel.busy else importers(site, going, kernel.imported)
         if names:
             msg = (
                 f"Packages that another kernel (process {kernel.pid}) has imported would change: "
@@ -84,8 +84,10 @@ def refuse_other_versions(
         return
     site = site_packages(job.standing.path, job.standing.record.python)
     for kernel in job.kernels:
-        names = importers(site, gone, kernel.imported)
-        if names and job.asker is not None and kernel.uuid == job.asker.uuid:
+        is_asker = job.asker is not None and kernel.uuid == job.asker.uuid
+        everything = kernel.busy and not is_asker
+        names = tuple(sorted(gone)) if everything else importers(site, gone, kernel.imported)
+        if names and is_asker:
             msg = f"Packages that this kernel has imported would change: {', '.join(names)}."
             raise RestartNeeded(msg)
         if names:

@@ -16,9 +16,12 @@ from ipy_scriptenv.identity import (
 )
 from ipy_scriptenv.metadata import Document, read_document, shown
 from ipy_scriptenv.record import FileStat, Source, SourceKind
-from ipy_scriptenv.store import explained, stat_of
+from ipy_scriptenv.store import explained, read_regular, stat_of
 
 __all__ = ["Reading", "can_be_source", "check", "locate", "lock_of", "name_of", "read_source"]
+
+_LARGEST = 2 * 2**30
+"""Bytes of the largest source that is read."""
 
 _URL_SCHEMES = ("https://", "http://")
 
@@ -106,7 +109,7 @@ def read_source(source: Source) -> Reading | None:
     if stat is None:
         return None
     with explained(path):
-        data = path.read_bytes()
+        data = read_regular(path, limit=_LARGEST)
     return Reading(document=read_document(data, name=path.name), stat=stat)
 
 
@@ -146,6 +149,6 @@ def check(source: Source) -> None:
     """
     path = Path(source.path or "")
     with explained(path):
-        data = path.read_bytes()
+        data = read_regular(path, limit=_LARGEST)
     with contextlib.suppress(Unclosed, Duplicate):
         read_document(data, name=path.name)

@@ -21,7 +21,7 @@ from ipy_scriptenv.locks import Held
 from ipy_scriptenv.metadata import local_paths
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import FileStat, Package, Python, Record, Source
-from ipy_scriptenv.store import CHANGING, Store, environment_python, stat_of
+from ipy_scriptenv.store import CHANGING, Store, environment_python, read_regular, stat_of
 from ipy_scriptenv.uv import Event, Uv, find_uv, is_environment
 
 __all__ = [
@@ -154,6 +154,9 @@ class Deciding:
     lock: bytes | None
 
 
+_LARGEST = 64 * 2**20
+"""Bytes of the largest lock or configuration file that is read."""
+
 _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 
 
@@ -218,6 +221,6 @@ def _local_build_files(source: Source, block: str | None) -> Iterable[Path]:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_regular(path, limit=_LARGEST)
     except OSError:
         return None

@@ -162,15 +162,8 @@ def _kept(
     marked_only = (standing.path / CHANGING).exists() and is_environment(standing.path)
     if standing.condition is not Condition.SOUND and (can_rebuild or not marked_only):
         return None
-    kernel = record.kernel
-    if kernel != OWN:
-        layer = _bounded_layer(context, python, wait)
-        if layer.name != kernel and _conflicts(standing, record, layer):
-            return None
-        kernel = layer.name
-    elif not any(
-        package.name == "ipykernel" for package in installed_packages(standing.path, python)
-    ):
+    kernel = _kernel(context, standing, record, wait)
+    if kernel is None:
         return None
     record = replace(
         record,
@@ -185,6 +178,25 @@ def _kept(
             # The file was saved with what is installed already: nothing to look at again.
             record = replace(record, source_stat=wanted.stat, block=wanted.block, pending=None)
     return record
+
+
+def _kernel(context: Context, standing: Standing, record: Record, wait: float) -> str | None:
+    """Give the layer, or ``own``, that a standing environment's kernel starts on; None: none can.
+
+    The layer of a new list is taken when it stands; a sound environment does not wait for it.
+    """
+    if record.kernel == OWN:
+        packages = installed_packages(standing.path, record.python)
+        return OWN if any(package.name == "ipykernel" for package in packages) else None
+    recorded = find_layer(context.store, record.kernel)
+    current = find_layer(context.store, layer_name(record.python))
+    if current is None and recorded is None:
+        current = _bounded_layer(context, record.python, wait)
+    if current is None or (recorded is not None and _conflicts(standing, record, current)):
+        return record.kernel
+    if recorded is None and _conflicts(standing, record, current):
+        return None
+    return current.name
 
 
 def _conflicts(standing: Standing, record: Record, layer: Layer) -> tuple[str, ...]:
@@ -257,16 +269,19 @@ def _sweep_ephemeral(context: Context) -> None:
 def _abandoned(context: Context) -> list[EnvironmentName]:
     """Name the ephemeral environments that nobody can be about to use any more."""
     limit = datetime.now(UTC) - timedelta(seconds=_EPHEMERAL_GRACE)
-    found = []
-    for name in context.store.names():
-        if not name.startswith("ephemeral-"):
-            continue
+    names = [name for name in context.store.names() if name.startswith("ephemeral-")]
+    return [name for name in names if _is_abandoned(context, name, limit)]
+
+
+def _is_abandoned(context: Context, name: EnvironmentName, limit: datetime) -> bool:
+    try:
         record = context.store.read_record(context.store.environment(name))
-        if (
+        return (
             record is not None
             and record.source.kind is SourceKind.EPHEMERAL
             and datetime.fromisoformat(record.last_used) < limit
             and not running_kernels(context.store.live(name))
-        ):
-            found.append(name)
-    return found
+        )
+    except (ScriptEnvError, ValueError, TypeError):
+        # A record that cannot be understood is left for somebody who can.
+        return False

@@ -32,7 +32,7 @@ from ipy_scriptenv.environments.refusing import (
     refuse_other_versions,
     replacement_reason,
 )
-from ipy_scriptenv.environments.sources import name_of
+from ipy_scriptenv.environments.sources import name_of, read_source
 from ipy_scriptenv.environments.standing import (
     Condition,
     Context,
@@ -49,7 +49,7 @@ from ipy_scriptenv.errors import (
 from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
 from ipy_scriptenv.kernels.side import ensure_kernel_side
 from ipy_scriptenv.locks import exclusive, running_kernels
-from ipy_scriptenv.record import OWN, Package, Record, Source, SourceKind
+from ipy_scriptenv.record import OWN, FileStat, Package, Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
 from ipy_scriptenv.store import stat_of
 from ipy_scriptenv.uv import Change
@@ -95,6 +95,7 @@ def sync(
     line: int = 0,
     asker: Asker | None = None,
     exact: bool = True,
+    settle: bool = False,
     name: EnvironmentName | None = None,
     folder: Path | None = None,
 ) -> Synced:
@@ -105,6 +106,8 @@ def sync(
     :param line: where that block opens in its cell, for the places of its problems
     :param asker: the kernel that asks; its imports are safe from change
     :param exact: whether packages that were installed by hand go, although nothing else changed
+    :param settle: take the record's block, whatever the source says by now: only finish what was
+        begun, and look whether the asking kernel is the right one
     :param name: the environment's name where the source does not give it (ephemeral ones)
     :param folder: where relative paths in the block start, for a source without a file
     :raises ScriptEnvError: nothing that stood is changed, or the environment is marked for a
@@ -122,11 +125,13 @@ def sync(
     ) as held:
         store.sweep(name)
         standing = inspect(store, name, source)
+        record = standing.record
         if given:
-            stat = stat_of(Path(source.path)) if source.path else None
-            wanted = wanted_text(block, stat, line=line)
+            wanted = wanted_text(block, _stat_to_record(source, record, block), line=line)
+        elif settle and record is not None:
+            wanted = wanted_text(record.block, record.source_stat)
         else:
-            wanted = wanted_at_start(source, standing.record)
+            wanted = wanted_at_start(source, record)
         if wanted.error is not None:
             raise wanted.error
         found = wanted_python(context, standing, wanted, request=python, fetch=True)
@@ -143,29 +148,31 @@ def sync(
             folder=Path(source.path).parent if source.path else (folder or store.work),
         )
         try:
-            return _carry_out(job, exact=exact)
+            synced, changed = _carry_out(job, exact=exact)
         except (RestartNeeded, EnvironmentInUse):
             _keep_pending(job)
             raise
+        return replace(synced, replace=replacement_reason(job, synced.record, changed))
 
 
-def _carry_out(job: Job, *, exact: bool) -> Synced:
+def _carry_out(job: Job, *, exact: bool) -> tuple[Synced, tuple[str, ...]]:
+    """Keep, change in place, or build anew; give also what changed of the asker's imports."""
     standing, record = job.standing, job.standing.record
     if record is not None and standing.condition is Condition.SOUND and job.same_python:
         in_sync = record.fingerprint == job.decides.fingerprint
         found = installed_packages(standing.path, record.python)
         if in_sync and not (exact and found != record.packages):
-            return _result(job, record, record.packages, Action.KEPT)
+            return _result(job, record, record.packages, Action.KEPT), ()
         if job.kernels:
             return _in_place(job, record)
-        return _rebuild(job, Action.UPDATED)
+        return _rebuild(job, Action.UPDATED), ()
     if job.others and not job.same_python:
         raise in_use(standing.name, job.others)
     if job.asker is not None and not job.same_python and not job.asker.fresh:
         msg = f"The block asks for another Python ({job.python.version}) than this kernel's."
         raise RestartNeeded(msg)
     missing = standing.condition is Condition.MISSING
-    return _rebuild(job, Action.CREATED if missing else Action.REBUILT)
+    return _rebuild(job, Action.CREATED if missing else Action.REBUILT), ()
 
 
 def _rebuild(job: Job, action: Action) -> Synced:
@@ -182,11 +189,43 @@ def _rebuild(job: Job, action: Action) -> Synced:
             record = replace(record, created=standing.record.created, hosts=hosts)
         record = _synced_record(job, record, packages, kernel)
         furnish(job.context, path, record)
+        _refuse_newcomers(job)
         job.context.store.place(path, standing.path)
     return _result(job, record, before, action)
 
 
-def _in_place(job: Job, record: Record) -> Synced:
+def _refuse_newcomers(job: Job) -> None:
+    """Refuse to swap the environment under a kernel that started while the new one was built.
+
+    :raises EnvironmentInUse: naming it; unless it can go on, in the same Python
+    """
+    known = {kernel.uuid for kernel in job.kernels}
+    found = running_kernels(job.context.store.live(job.standing.name))
+    newcomers = [kernel for kernel in found if kernel.uuid not in known]
+    if newcomers and not job.same_python:
+        raise in_use(job.standing.name, newcomers)
+
+
+def _stat_to_record(source: Source, record: Record | None, block: str | None) -> FileStat | None:
+    """Give the stat to record with a block that was executed and may not be saved.
+
+    Only a file that reads as it did, or as what was executed, counts as seen: any other change of
+    it is taken at the next start.
+    """
+    found = stat_of(Path(source.path)) if source.path else None
+    if record is None or found is None or found == record.source_stat:
+        return found
+    try:
+        reading = read_source(source)
+    except ScriptEnvError:
+        return record.source_stat
+    if reading is None:
+        return record.source_stat
+    text = None if reading.document.block is None else reading.document.block.toml
+    return reading.stat if text in (block, record.block) else record.source_stat
+
+
+def _in_place(job: Job, record: Record) -> tuple[Synced, tuple[str, ...]]:
     """Change a standing environment under the kernels that run in it."""
     path = job.standing.path
     before = installed_packages(path, record.python)
@@ -203,7 +242,7 @@ def _in_place(job: Job, record: Record) -> Synced:
         )
         renewed = _synced_record(job, renewed, packages, kernel)
         furnish(job.context, path, renewed)
-    return _result(job, renewed, before, Action.UPDATED, changed=changed)
+    return _result(job, renewed, before, Action.UPDATED), changed
 
 
 def _synced_record(job: Job, record: Record, packages: tuple[Package, ...], kernel: str) -> Record:
@@ -223,14 +262,7 @@ def _synced_record(job: Job, record: Record, packages: tuple[Package, ...], kern
     )
 
 
-def _result(
-    job: Job,
-    record: Record,
-    before: Iterable[Package],
-    action: Action,
-    *,
-    changed: tuple[str, ...] = (),
-) -> Synced:
+def _result(job: Job, record: Record, before: Iterable[Package], action: Action) -> Synced:
     if action is Action.KEPT:
         record = _synced_record(job, record, record.packages, record.kernel)
         furnish(job.context, job.standing.path, record)
@@ -246,7 +278,6 @@ def _result(
         kernelspec=kernelspec_name(job.standing.name) if has_spec else None,
         warnings=warnings,
         curve=curve,
-        replace=replacement_reason(job, record, changed),
     )
 
 
@@ -270,8 +301,6 @@ def _keep_pending(job: Job) -> None:
     if record.fingerprint == job.decides.fingerprint:
         # Only what was installed by hand stands in the way: the next start's first sync takes it.
         pending = replace(current, fingerprint=None)
-    elif current.fingerprint == job.decides.fingerprint:
-        return
     else:
         pending = replace(current, pending=job.wanted.block or "", source_stat=job.wanted.stat)
     with contextlib.suppress(ScriptEnvError):

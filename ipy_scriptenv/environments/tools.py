@@ -9,10 +9,10 @@ from pathlib import Path
 from ipy_scriptenv import plan, processes, settings
 from ipy_scriptenv.environments.standing import Context, installed_packages
 from ipy_scriptenv.errors import ScriptEnvError
-from ipy_scriptenv.kernels.layer import find_layer
+from ipy_scriptenv.kernels.layer import find_layer, site_packages
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.record import OWN, Record
-from ipy_scriptenv.store import CHANGING, Store, write_atomically
+from ipy_scriptenv.store import CHANGING, Store, stat_of, write_atomically
 from ipy_scriptenv.uv import find_uv, is_environment
 
 __all__ = ["run_tool", "uv_arguments"]
@@ -31,10 +31,12 @@ def run_tool(environment: Path, tool: str, arguments: Sequence[str]) -> int:
     context = Context(store=Store(environment.parent.parent))
     argv = uv_arguments(tool, arguments)
     variables = {"VIRTUAL_ENV": str(environment)}
-    changes = len(argv) > 1 and argv[0] == "pip" and argv[1] in _CHANGING_VERBS
-    record = context.store.read_record(environment)
-    if not changes or record is None or not is_environment(environment):
+    if not _changes_something(argv):
         return _run(argv, variables, ())
+    record = context.store.read_record(environment)
+    if record is None or not is_environment(environment):
+        sys.stderr.write("The environment is damaged; restart the kernel, then try again.\n")
+        return 1
     try:
         lock = exclusive(
             context.store.lock(environment.name),
@@ -43,13 +45,14 @@ def run_tool(environment: Path, tool: str, arguments: Sequence[str]) -> int:
         )
         with lock as held:
             before = installed_packages(environment, record.python)
+            site = site_packages(environment, record.python)
+            untouched = stat_of(site)
             mark = environment / CHANGING
             write_atomically(mark, b"")
             code = _run(argv, variables, (held.descriptor,))
-            if code < 0:
-                return 1
             broken = _breaks_kernel(context, environment, record)
-            if not broken:
+            cut_short = code != 0 and stat_of(site) != untouched
+            if not broken and not cut_short and code >= 0:
                 mark.unlink()
             after = installed_packages(environment, record.python)
     except ScriptEnvError as error:
@@ -77,6 +80,12 @@ def uv_arguments(tool: str, arguments: Sequence[str]) -> list[str]:
     if list(arguments[:1]) in (["--version"], ["-V"]):
         return ["--version"]
     return ["pip", *(each for each in arguments if each not in _IGNORED)]
+
+
+def _changes_something(argv: Sequence[str]) -> bool:
+    """Say whether a call of uv changes an environment; options may stand before the verb."""
+    words = [each for each in argv if not each.startswith("-")]
+    return words[:1] == ["pip"] and any(each in _CHANGING_VERBS for each in words[1:3])
 
 
 def _run(argv: Sequence[str], variables: dict[str, str], inherit: Sequence[int]) -> int:

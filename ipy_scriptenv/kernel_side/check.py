@@ -51,6 +51,14 @@ def file_stat(path: str) -> FileStat | None:
     return (found.st_size, found.st_mtime_ns, found.st_ino)
 
 
+def absolute_entries(path: str) -> str:
+    """Drop the relative and empty entries of a search path.
+
+    They mean the folder that a process happens to run in, such as a notebook's.
+    """
+    return os.pathsep.join(entry for entry in path.split(os.pathsep) if os.path.isabs(entry))
+
+
 def settings_digest(environ: Mapping[str, str]) -> str:
     """Digest the variables that decide; credentials in URLs do not count, because they rotate."""
     chosen = {

@@ -5,102 +5,26 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
-from typing import Any, Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from . import check, hosts
 from .block import BlockError, block_of_cell, is_only_our_magics
+from .failing import Failed, host_ended, interrupted, restart_needed, unreadable, without_host
 from .imports import Packages
 from .live import LiveLock
 
-__all__ = ["Completion", "Failed", "interrupted", "unforeseen"]
+__all__ = ["Completion"]
 
-_UNCLOSED_HINT = (
-    "Close the block with a line `# ///`; every line inside is `#` or begins with `# `."
-)
-_GONE_HINT = "Install it again: `pip install ipy-scriptenv`, in the Python that runs Jupyter."
-
-
-class Failed(Exception):
-    """The environment could not be completed; the cell must not run.
-
-    :param name: class of the host's error, shown as the cell's ``ename``
-    :param error: the ``error`` object of the contract: code, message, hint, problems
-    """
-
-    def __init__(self, name: str, error: dict[str, Any]) -> None:
-        super().__init__(name, error)
-        self.name = name
-        self.error = error
-
-    def __str__(self) -> str:
-        return str(self.error["message"])
-
-    def lines(self) -> list[str]:
-        """What a person reads: what happened, the tool's own words, what to do."""
-        lines = [f"{self.name}: {self.error['message']}"]
-        for problem in self.error.get("problems", ()):
-            place = ", ".join(
-                str(part)
-                for part in (
-                    problem.get("cell") and f"cell {problem['cell']}",
-                    problem.get("line") and f"line {problem['line']}",
-                    problem.get("key"),
-                )
-                if part
-            )
-            lines += ["", f"{place}: {problem['message']}" if place else problem["message"]]
-        if self.error.get("hint"):
-            lines += ["", self.error["hint"]]
-        return "\n".join(lines).split("\n")
-
-
-def _unreadable(error: BlockError) -> Failed:
-    """Make the failure of a cell whose block cannot be read."""
-    unclosed = error.code == "unclosed"
-    problems = [
-        {"cell": None, "line": line, "key": None, "message": "a block begins here"}
-        for line in error.lines
-    ]
-    return Failed(
-        "Unclosed" if unclosed else "Duplicate",
-        {
-            "code": error.code,
-            "message": str(error),
-            "hint": _UNCLOSED_HINT if unclosed else "Keep one block.",
-            "problems": problems,
-        },
-    )
-
-
-def interrupted() -> Failed:
-    """Make the failure of a sync that a person interrupted."""
-    message = "Completing the environment was interrupted."
-    hint = "Run the cell again to go on."
-    return Failed(
-        "Interrupted", {"code": "interrupted", "message": message, "hint": hint, "problems": []}
-    )
-
-
-def unforeseen(error: Exception) -> Failed:
-    """Make a failure of an exception that should not have come."""
-    message = f"Something unforeseen went wrong in the kernel: {error!r}."
-    return Failed(
-        "EngineFailed", {"code": "engine", "message": message, "hint": "", "problems": []}
-    )
-
-
-def _folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:
-        return os.path.expanduser("~")
+_Listener = Callable[[dict[str, Any]], None]
 
 
 class Completion:
-    """Knows what this kernel's environment holds, and has a host complete it.
+    """Decides whether a user's code may run here and now, and has a host complete what is missing.
 
-    One sync runs at a time in the process; others wait for it, and an interrupt ends it for all.
+    One thread at a time decides and syncs; others wait for it, and an interrupt ends it for all.
+    What stands in the way is kept until a sync has succeeded or another process has taken over, so
+    no cell slips past it.
     """
 
     def __init__(
@@ -120,15 +44,20 @@ class Completion:
         self.lock = lock
         self.initial = initial
         self.fresh = True
-        self.running_on = (record["python"]["base"], record["kernel"])
+        self.on_user_code: Callable[[], None] = lambda: None
         self.always = os.environ.get("SCRIPTENV_SYNC") == "always"
+        self._runs_on = (record["python"]["base"], record["kernel"])
         self._first = True
-        self._changed_elsewhere = False
-        # What went wrong last; cells without a block fail the same way until it is mended.
+        # What stands in the way: a request that failed, a block that cannot be read, a new start.
         self._failed: dict[str, Any] | None = None
         self._unreadable: Failed | None = None
+        self._must_restart: str | None = None
+        self._changed_elsewhere = False
+        self._must_look = False
         self._record_stat = check.file_stat(self._record_path)
-        self._mutex = threading.Lock()
+        self._turn = threading.Lock()
+        self._counting = threading.Lock()
+        self._running_cells = 0
         self._interrupts = 0
 
     @property
@@ -139,10 +68,64 @@ class Completion:
         """End the sync that runs now, if one does, for all who wait for it."""
         self._interrupts += 1
 
-    def request_for(self, code: str) -> dict[str, Any] | None:
+    def admit(self, code: str, on_event: _Listener) -> dict[str, Any]:
+        """Let a user's cell run, once its environment is complete; give the host's answer.
+
+        Where the answer says ``replace``, the cell must not run in this process. Blocks the
+        calling thread, so that an interrupt raises KeyboardInterrupt here. Each call that lets a
+        cell run is followed by one of :meth:`ended`.
+
+        :raises Failed: if the cell must not run
+        """
+        begun = self._interrupts
+        self._take_turn(begun)
+        try:
+            request = self._request_for(code)
+            answer = {} if request is None else self._sync(request, on_event, begun)
+            if not answer.get("replace"):
+                if not is_only_our_magics(code):
+                    # From now on nothing may be replaced silently.
+                    self.fresh = False
+                    self.on_user_code()
+                self._count_cells(1)
+            return answer
+        finally:
+            self._turn.release()
+
+    def ended(self, *, admitted: bool) -> None:
+        """Note that a cell ended, so that others know what this kernel has imported by now."""
+        if admitted:
+            self._count_cells(-1)
+        elif self.packages.imports_changed():
+            self._count_cells(0)
+
+    def sync(self, on_event: _Listener) -> dict[str, Any]:
+        """Bring the environment to exactly what is declared, for ``%scriptenv sync``.
+
+        :raises Failed: with the host's error
+        """
+        begun = self._interrupts
+        self._take_turn(begun)
+        try:
+            request = {"op": "sync", "given": False, "block": None, "exact": True}
+            return self._sync(request, on_event, begun)
+        finally:
+            self._turn.release()
+
+    def verb(self, words: list[str], on_event: _Listener) -> dict[str, Any]:
+        """Have a host answer a line of ``%scriptenv`` that changes nothing here.
+
+        :raises Failed: with the host's error
+        """
+        answer = self._ask({"op": "verb", "words": words}, on_event, self._interrupts)
+        if answer["event"] == "error":
+            raise Failed(answer["error"]["name"], answer["error"])
+        return answer
+
+    def _request_for(self, code: str) -> dict[str, Any] | None:  # noqa: PLR0911 - a list of cases
         """Give what must be asked of a host before *code* runs; None if it can run at once.
 
-        :raises Failed: if the cell's block cannot be read
+        :raises Failed: if it must not run, whatever a host would say
         """
         if is_only_our_magics(code):
             return None
@@ -150,94 +133,112 @@ class Completion:
         try:
             block = block_of_cell(code)
         except BlockError as error:
-            self._unreadable = _unreadable(error)
+            self._unreadable = unreadable(error)
             raise self._unreadable from None
+        unsettled = self._is_unsettled()
         if block is not None:
             self._unreadable = None
-            same = block.toml == self.record["block"] and self.record["fingerprint"] is not None
             changed = check.surroundings_changed(self.record, os.environ)
-            if not same or changed or self._failed or self.record["pending"] is not None:
+            if unsettled or changed or self._failed or not self._is_recorded(block.toml):
                 return {"op": "sync", "given": True, "block": block.toml, "line": block.line}
             self._first = False
             return None
         if self._unreadable is not None:
             raise self._unreadable
+        if self._must_restart is not None and not self.fresh:
+            raise restart_needed(self._must_restart)
         if self._failed is not None:
             return self._failed
         if self._first and check.may_have_changed(self.record, os.environ):
             return {"op": "sync", "given": False, "block": None}
+        if unsettled:
+            return {"op": "sync", "given": False, "block": None, "settle": not self._first}
         self._first = False
         return None
 
-    def carry_out(
-        self, request: dict[str, Any], on_event: Callable[[dict[str, Any]], None]
-    ) -> dict[str, Any]:
-        """Have a host carry out a request; give its last event.
+    def _is_unsettled(self) -> bool:
+        """Whether this kernel may be another than is needed, or a change is going on."""
+        python, kernel = self._runs_on
+        record = self.record
+        return (
+            self._must_look
+            or self._must_restart is not None
+            or record["python"]["base"] != python
+            or (record["kernel"] == "own") != (kernel == "own")
+            or os.path.exists(os.path.join(self.environment, "scriptenv.changing"))
+        )
 
-        Blocks the calling thread, so that an interrupt raises KeyboardInterrupt here.
+    def _is_recorded(self, toml: str) -> bool:
+        record = self.record
+        return (
+            bool(toml == record["block"])
+            and record["fingerprint"] is not None
+            and record["pending"] is None
+        )
 
-        :raises Failed: with the host's error
+    def _sync(self, request: dict[str, Any], on_event: _Listener, begun: int) -> dict[str, Any]:
+        """Have a host sync; the caller has the turn.
+
+        :raises Failed: with the host's error; the next cell asks the same again
         """
-        begun = self._interrupts
-        waited = self._take_turn(begun)
+        if not request.get("exact"):
+            self._failed = request
         try:
-            if waited and request["op"] == "sync" and self._done_meanwhile(request):
-                return {"event": "done"}
-            self.look_at_record()
-            answer = hosts.ask(
+            answer = self._ask(request, on_event, begun)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise interrupted() from None
+        except hosts.HostGone as gone:
+            answer = self._without_host(request, str(gone))
+        before = self._changed_elsewhere
+        self.look_at_record()
+        self._changed_elsewhere, self._must_look = before, False
+        self.packages.refresh()
+        if answer["event"] == "error":
+            raise Failed(answer["error"]["name"], answer["error"])
+        self._failed = None
+        self._first = False
+        self._must_restart = answer.get("replace")
+        return answer
+
+    def _ask(self, request: dict[str, Any], on_event: _Listener, begun: int) -> dict[str, Any]:
+        asker = {
+            "uuid": self.lock.uuid if self.lock else "",
+            "fresh": self.fresh,
+            "python": self._runs_on[0],
+            "kernel": self._runs_on[1],
+            "loaded": self.packages.loaded(),
+        }
+        about = {"environment": self.environment, "folder": _folder(), "asker": asker}
+        try:
+            return hosts.ask(
                 self.record,
-                {**request, **self._about_me()},
+                {**request, **about},
                 initial=self.initial,
                 home=self.home,
                 on_event=on_event,
                 cancelled=lambda: self._interrupts != begun,
             )
-        except KeyboardInterrupt:
-            self.cancel()
-            self._remember(request)
-            raise interrupted() from None
-        except hosts.HostGone as gone:
-            return self._without_host(request, str(gone))
-        finally:
-            self._mutex.release()
-        self._look_at_own_change()
-        if answer["event"] == "error":
-            self._remember(request)
-            raise Failed(answer["error"]["name"], answer["error"])
-        if request["op"] == "sync":
-            self._failed = None
-            self._first = False
-            self.packages.refresh()
-        return answer
+        except hosts.HostEnded as ended:
+            raise host_ended(str(ended)) from None
 
-    def _remember(self, request: dict[str, Any]) -> None:
-        """Note a cell's failed request: the next cell asks the same again."""
-        if request["op"] == "sync" and not request.get("exact"):
-            self._failed = request
-
-    def _take_turn(self, begun: int) -> bool:
-        """Wait for the sync that another thread runs; say whether there was one.
+    def _take_turn(self, begun: int) -> None:
+        """Wait for the sync that another thread runs.
 
         :param begun: the number of interrupts before
         :raises Failed: if it is interrupted; an interrupt of this wait ends it too
         """
-        if self._mutex.acquire(blocking=False):
-            return False
+        if self._turn.acquire(blocking=False):
+            return
         try:
-            while not self._mutex.acquire(timeout=0.1):
+            while not self._turn.acquire(timeout=0.1):
                 pass
         except KeyboardInterrupt:
             self.cancel()
             raise interrupted() from None
         if self._interrupts != begun:
-            self._mutex.release()
+            self._turn.release()
             raise interrupted()
-        return True
-
-    def _done_meanwhile(self, request: dict[str, Any]) -> bool:
-        """Whether the sync that was waited for has done what is asked."""
-        self.look_at_record()
-        return self._failed is None and self._seems_in_sync(request)
 
     def look_at_record(self) -> None:
         """Read the record again if it has changed, and see what another process installed."""
@@ -246,24 +247,21 @@ class Completion:
             return
         try:
             with open(self._record_path, encoding="utf-8") as file:
-                self.record = json.load(file)
+                record = json.load(file)
         except (OSError, ValueError):
             return
         self._record_stat = found
-        self._changed_elsewhere = True
-        self.packages.refresh()
+        decides = ("fingerprint", "packages", "kernel", "python")
+        if any(record[key] != self.record[key] for key in decides):
+            self._changed_elsewhere = self._must_look = True
+            self.packages.refresh()
+        self.record = record
 
-    def _look_at_own_change(self) -> None:
-        """Read the record that a host has written for this kernel."""
-        before = self._changed_elsewhere
-        self.look_at_record()
-        self._changed_elsewhere = before
-
-    def user_ran(self) -> None:
-        """Note that a cell of the user ran: from now on nothing may be replaced silently."""
-        self.fresh = False
-        if self.lock is not None and self.packages.imports_changed():
-            self.lock.tell(self.packages.loaded()["environment"])
+    def _count_cells(self, change: int) -> None:
+        with self._counting:
+            self._running_cells += change
+            if self.lock is not None:
+                self.lock.tell(self.packages.imported(), busy=self._running_cells > 0)
 
     def notes(self) -> list[str]:
         """What `status` adds about this very kernel, a sentence each."""
@@ -278,39 +276,22 @@ class Completion:
             notes.append("The file has changed since; run the block's cell to take it over.")
         if self._changed_elsewhere:
             notes.append("Another process has changed this environment since this kernel started.")
+        if self._must_restart is not None:
+            notes.append(f"A restart is needed: {self._must_restart}.")
         return notes
-
-    def _about_me(self) -> dict[str, Any]:
-        return {
-            "environment": self.environment,
-            "folder": _folder(),
-            "asker": {
-                "uuid": self.lock.uuid if self.lock else "",
-                "fresh": self.fresh,
-                "python": self.running_on[0],
-                "kernel": self.running_on[1],
-                "loaded": self.packages.loaded(),
-            },
-        }
 
     def _without_host(self, request: dict[str, Any], words: str) -> dict[str, Any]:
         """Go on with an environment that is in sync; refuse otherwise."""
-        if request["op"] == "sync" and self._seems_in_sync(request):
-            self._first = False
-            self._failed = None
-            return {
-                "event": "done",
-                "note": "ipy-scriptenv is not installed any more; the environment stays as it is.",
-            }
-        message = "No host answers: ipy-scriptenv is not installed any more where it was."
-        problems = [{"cell": None, "line": None, "key": None, "message": words}] if words else []
-        error = {"code": "engine", "message": message, "hint": _GONE_HINT, "problems": problems}
-        raise Failed("EngineFailed", error)
+        if self._seems_in_sync(request):
+            note = "ipy-scriptenv is not installed any more; the environment stays as it is."
+            return {"event": "done", "note": note}
+        raise without_host(words)
 
     def _seems_in_sync(self, request: dict[str, Any]) -> bool:
         """Say, as far as can be seen without a host, whether nothing has to be installed."""
+        self._must_look = False
         record = self.record
-        if record["fingerprint"] is None or record["pending"] is not None:
+        if record["fingerprint"] is None or record["pending"] is not None or self._is_unsettled():
             return False
         if request["given"]:
             return bool(request["block"] == record["block"])
@@ -321,3 +302,10 @@ class Completion:
             return bool(check.block_of_source(path) == record["block"])
         except (OSError, ValueError, KeyError, TypeError):
             return False
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return os.path.expanduser("~")

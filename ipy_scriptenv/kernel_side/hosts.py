@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Callable
 
-__all__ = ["PROTOCOL", "HostGone", "ask", "reachable"]
+__all__ = ["PROTOCOL", "HostEnded", "HostGone", "ask", "reachable"]
 
 PROTOCOL = 1
 _POLL = 0.1
@@ -25,7 +25,11 @@ _RESTORED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MPLBACKEND", "C
 
 
 class HostGone(Exception):
-    """No host answers: the package was removed, or it speaks another protocol."""
+    """No host is there: the package was removed where it was."""
+
+
+class HostEnded(Exception):
+    """A host ended without an answer, killed or broken; its last words are the message."""
 
 
 def reachable(record: dict[str, Any]) -> list[str]:
@@ -47,7 +51,8 @@ def ask(
     :param initial: the environment variables that this kernel was started with
     :param on_event: gets every other event, in the calling thread
     :param cancelled: looked at ten times a second; True stops the work
-    :raises HostGone: if no host answers
+    :raises HostGone: if no host is there
+    :raises HostEnded: if one was, and ended without an answer
     :raises KeyboardInterrupt: if it comes; the work is stopped first
     """
     heard = ""
@@ -62,6 +67,8 @@ def ask(
         )
         if answer is not None:
             return answer
+        if "No module named" not in heard:
+            raise HostEnded(heard.strip())
     raise HostGone(heard.strip())
 
 
@@ -87,7 +94,7 @@ def _ask_one(
             start_new_session=os.name == "posix",
         )
     except OSError as error:
-        return None, str(error)
+        return None, f"No module named ipy_scriptenv: {error}"
     lines: queue.Queue[str | None] = queue.Queue()
     words: list[str] = []
     readers = [

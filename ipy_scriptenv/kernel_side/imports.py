@@ -19,17 +19,26 @@ def imported_from(folder: str) -> list[str]:
     prefix = os.path.join(folder, "")
     found = set()
     for name, module in list(sys.modules.items()):
-        path = getattr(module, "__file__", None)
-        if not isinstance(path, str) or not path.startswith(prefix):
+        path = _file_of(module)
+        if path is None or not path.startswith(prefix):
             continue
         parts = name.split(".")
         for count in range(1, len(parts) + 1):
-            outer = getattr(sys.modules.get(".".join(parts[:count])), "__file__", None)
-            if isinstance(outer, str) and outer.startswith(prefix):
+            outer = _file_of(sys.modules.get(".".join(parts[:count])))
+            if outer is not None and outer.startswith(prefix):
                 path = outer
                 break
         found.add(os.path.relpath(path, folder).replace(os.sep, "/"))
     return sorted(found)
+
+
+def _file_of(module: object) -> str | None:
+    """Read a module's file without running code of its own, such as a lazy module's loading."""
+    try:
+        path = object.__getattribute__(module, "__dict__").get("__file__")
+    except Exception:  # noqa: BLE001 - anything may stand in sys.modules
+        return None
+    return path if isinstance(path, str) else None
 
 
 class Packages:
@@ -42,11 +51,18 @@ class Packages:
         self.layer = layer
         self._seen = self._pth_files()
         self._modules = 0
+        self._imported: list[str] = []
 
     def imports_changed(self) -> bool:
-        """Say whether modules came or went since the last call."""
-        before, self._modules = self._modules, len(sys.modules)
-        return before != self._modules
+        """Say whether modules came or went since :meth:`imported` was last looked up."""
+        return len(sys.modules) != self._modules
+
+    def imported(self) -> list[str]:
+        """What is imported from the environment; looked up anew only if modules came or went."""
+        if self.imports_changed():
+            self._modules = len(sys.modules)
+            self._imported = imported_from(self.environment) if self.environment else []
+        return self._imported
 
     def loaded(self) -> dict[str, list[str]]:
         """What is imported from either folder."""

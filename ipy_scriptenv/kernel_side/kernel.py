@@ -10,7 +10,8 @@ from typing import Any
 from ipykernel.ipkernel import IPythonKernel
 
 from . import replace
-from .completing import Completion, Failed, interrupted, unforeseen
+from .completing import Completion
+from .failing import Failed, interrupted, restart_needed, unforeseen
 
 __all__ = ["ScriptEnvKernel"]
 
@@ -37,10 +38,11 @@ class ScriptEnvKernel(IPythonKernel):
         super().__init__(**kwargs)
 
     def hold_back(self) -> None:
-        """Keep the source's folder out until a user runs code.
+        """Keep the source's folder out, and the way to a new kernel open, until a user runs code.
 
         Neither imports nor completions may load a module that merely lies beside the notebook.
         """
+        self.completion.on_user_code = self.inbox.close
         config = self.config.get("InteractiveShellApp", {}).get("ignore_cwd", False)
         self._add_folder = not config and "" not in sys.path
         completer = getattr(self.shell, "Completer", None)
@@ -77,15 +79,21 @@ class ScriptEnvKernel(IPythonKernel):
             if reply is not None:
                 return reply
             self._let_go()
-        else:
+        elif not silent:
             self.inbox.ran_unasked(code)
-        result = super().do_execute(
-            code, silent, store_history, user_expressions, allow_stdin, **self._accepted(more)
-        )
-        result = await _finished(result)
-        if by_user:
-            self.completion.user_ran()
-        return result
+        try:
+            return await _finished(
+                super().do_execute(
+                    code,
+                    silent,
+                    store_history,
+                    user_expressions,
+                    allow_stdin,
+                    **self._accepted(more),
+                )
+            )
+        finally:
+            self.completion.ended(admitted=by_user)
 
     def _accepted(self, more: dict[str, Any]) -> dict[str, Any]:
         parameters = inspect.signature(super().do_execute).parameters
@@ -97,48 +105,37 @@ class ScriptEnvKernel(IPythonKernel):
         Never awaits: an interrupt must raise here, not tear down the event loop.
         """
         try:
-            request = self.completion.request_for(code)
-            if request is None:
-                self.inbox.close()
-                return None
-            self._start_progress()
-            answer = self.completion.carry_out(request, self._show)
+            answer = self.completion.admit(code, self._show)
+            self._end_progress()
+            if answer.get("replace"):
+                self._replace(answer["replace"], can_encrypt=answer.get("curve", False))
         except Failed as failed:
-            self._end_progress()
-            return self._error_reply(failed)
+            return self._refuse(failed)
         except KeyboardInterrupt:
-            self._end_progress()
-            return self._error_reply(interrupted())
+            return self._refuse(interrupted())
         except Exception as error:  # noqa: BLE001 - without a reply the cell would wait for ever
-            self._end_progress()
-            return self._error_reply(unforeseen(error))
-        self._end_progress()
-        if answer.get("replace"):
-            return self._replace(answer["replace"], can_encrypt=answer.get("curve", False))
+            return self._refuse(unforeseen(error))
         for text in (*answer.get("warnings", ()), answer.get("note")):
             if text:
                 self._stream(f"{text}\n", "stderr")
-        self.inbox.close()
         return None
 
-    def _replace(self, reason: str, *, can_encrypt: bool) -> dict[str, Any]:
-        """Start anew in the completed environment; returns only where that is impossible."""
-        hint = "Restart the kernel; the environment is complete."
+    def _refuse(self, failed: Failed) -> dict[str, Any]:
+        self._end_progress()
+        return self._error_reply(failed)
+
+    def _replace(self, reason: str, *, can_encrypt: bool) -> None:
+        """Start anew in the completed environment. Does not return.
+
+        :raises Failed: where it is impossible
+        """
+        hint = None
         here = threading.current_thread() is threading.main_thread()
         if getattr(self.parent, "curve_secretkey", None) is not None and not can_encrypt:
             hint = "Shut the kernel down and start it again: the new one cannot encrypt."
-        elif self.streams is not None and not self.replaced and here:
+        elif self.streams is not None and not self.replaced and here and not self.inbox.is_closed:
             replace.become_new(self)
-        error = {
-            "code": "restart-needed",
-            "message": f"A restart is needed: {reason}.",
-            "hint": hint,
-            "problems": [],
-        }
-        return self._error_reply(Failed("RestartNeeded", error))
-
-    def _start_progress(self) -> None:
-        self._shown = False
+        raise restart_needed(reason, hint)
 
     def _show(self, event: dict[str, Any]) -> None:
         text = event.get("text") or event.get("for") or event.get("name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -27,13 +28,17 @@ class LiveLock:
         """The kernel's own name."""
         return os.path.basename(self.path)
 
-    def tell(self, imported: list[str]) -> None:
-        """Write what this kernel has imported from the environment."""
+    def tell(self, imported: list[str], *, busy: bool = False) -> None:
+        """Write what this kernel has imported from the environment.
+
+        :param busy: a user's code is running, which may import anything at any moment
+        """
         text = json.dumps(
             {
                 "pid": os.getpid(),
                 "kernel": self.kernel,
                 "ready": self.ready,
+                "busy": busy,
                 "imported": imported,
             }
         )
@@ -45,10 +50,15 @@ class LiveLock:
             # A full disk costs others the knowledge of what is imported, not this kernel its life.
             pass
 
-    def bequeath(self) -> None:
-        """Keep the lock over the program that this process becomes."""
+    def close(self) -> None:
+        """Close this process's copy of the lock; another process's holds on."""
+        with contextlib.suppress(OSError):
+            os.close(self.descriptor)
+
+    def bequest(self) -> dict[str, str]:
+        """Let the program that this process becomes keep the lock; give what it must be told."""
         os.set_inheritable(self.descriptor, True)
-        os.environ[_INHERITED] = f"{self.descriptor}:{self.path}"
+        return {_INHERITED: f"{self.descriptor}:{self.path}"}
 
 
 def hold(environment: str, home: str, kernel: str) -> LiveLock | None:
@@ -60,16 +70,23 @@ def hold(environment: str, home: str, kernel: str) -> LiveLock | None:
         os.set_inheritable(descriptor, False)
     else:
         folder = os.path.join(home, "locks", os.path.basename(environment) + ".kernels")
-        path = os.path.join(folder, uuid.uuid4().hex)
+        name = uuid.uuid4().hex
+        path = os.path.join(folder, name)
+        unlocked = os.path.join(folder, f".{name}")
         try:
             os.makedirs(folder, mode=0o700, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-            descriptor = os.open(path, flags, 0o600)
+            # It gets its name when it is locked: an unlocked one is taken for a dead kernel's.
+            descriptor = os.open(unlocked, flags, 0o600)
             _lock(descriptor)
+            os.rename(unlocked, path)
         except OSError:
             return None
     lock = LiveLock(path, descriptor, kernel)
     lock.tell([])
+    if hasattr(os, "register_at_fork"):
+        # The lock is this process's: a forked child that outlives it must not keep it.
+        os.register_at_fork(after_in_child=lock.close)
     return lock
 
 

@@ -7,7 +7,8 @@ import shlex
 import sys
 from typing import Any
 
-from .completing import Completion, Failed
+from .completing import Completion
+from .failing import Failed
 
 __all__ = ["register_magics"]
 
@@ -52,10 +53,9 @@ def _scriptenv(completion: Completion, line: str) -> None:
     mine = len(words) <= 1
     try:
         if verb == "sync" and mine:
-            request = {"op": "sync", "given": False, "block": None, "exact": True}
+            answer = completion.sync(_tell)
         else:
-            request = {"op": "verb", "words": words or ["status"]}
-        answer = completion.carry_out(request, _tell)
+            answer = completion.verb(words or ["status"], _tell)
     except Failed as failed:
         print("\n".join(failed.lines()), file=sys.stderr)
         return

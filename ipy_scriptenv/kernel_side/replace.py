@@ -31,6 +31,8 @@ _PEERS_LIMIT = 5.0
 """Seconds that clients have to connect again; those that do not are gone."""
 _SETTLE = 0.2
 """Seconds from a connection to the subscription that follows on it."""
+_RAN_KEPT = 50
+"""How much start-up code of clients is kept; some of them go on for ever."""
 _DELIMITER = b"<IDS|MSG>"
 _CHANNELS = ("shell", "iopub", "stdin", "control")
 
@@ -66,7 +68,7 @@ def is_possible() -> bool:
 class Inbox:
     """The requests that have arrived and are not answered, until a user's code has run.
 
-    A request is known by its signature, which no other one has.
+    A request is known by its header, which no other one has.
     """
 
     def __init__(self) -> None:
@@ -77,6 +79,11 @@ class Inbox:
         self._control: list[list[bytes]] = []
         self._ran: list[str] = []
         self._last = 0.0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether a user's code has run."""
+        return self._closed
 
     def close(self) -> None:
         """Stop keeping anything: a user's code runs now, and this kernel stays what it is."""
@@ -92,8 +99,8 @@ class Inbox:
     def ran_unasked(self, code: str) -> None:
         """Note start-up code that a client ran; a new kernel runs it again."""
         with self._lock:
-            if not self._closed:
-                self._ran.append(code)
+            if not self._closed and code not in self._ran[-_RAN_KEPT:]:
+                self._ran = [*self._ran[1 - _RAN_KEPT :], code]
 
     def lets_through(self, message: Any) -> bool:
         """Keep a request that arrives on the shell channel; say whether it may be handled now."""
@@ -101,7 +108,7 @@ class Inbox:
             if self._closed and not self._held:
                 return True
             frames = _frames(message)
-            key = _signature(frames)
+            key = _key(frames)
             if key is not None:
                 self._waiting[key] = frames
                 self._last = time.monotonic()
@@ -117,7 +124,7 @@ class Inbox:
     def answered(self, message: Any) -> None:
         """Forget a request that was handled to its end."""
         if not self._closed:
-            key = _signature(_frames(message))
+            key = _key(_frames(message))
             if key is not None:
                 with self._lock:
                     self._waiting.pop(key, None)
@@ -151,36 +158,39 @@ class Inbox:
 
 
 def become_new(kernel: Any) -> None:
-    """Become a new kernel with the requests of this one. Does not return.
+    """Become a new kernel with the requests of this one; returns only if that fails.
 
-    Called in the main thread, inside the handling of the request that showed the need.
+    Called in the main thread, inside the handling of the request that showed the need. Everything
+    that takes time is done before the last look at what has arrived.
     """
-    kernel.inbox.hold()
-    kernel.inbox.wait_until_quiet()
-    _drain(kernel)
-    ports = _ports(kernel)
-    contents = {**kernel.inbox.contents(), "peers": _peers(ports)}
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - its descriptor is handed on
-    file.write(json.dumps(contents).encode())
-    file.flush()
-    os.set_inheritable(file.fileno(), True)
-    completion = kernel.completion
-    if completion.lock is not None:
-        completion.lock.bequeath()
-    live = {name: value for name, value in os.environ.items() if name == "SCRIPTENV_LIVE"}
-    variables = {
-        **completion.initial,
-        **live,
-        "SCRIPTENV_PREPARED": "1",
-        _REPLAY: str(file.fileno()),
-    }
-    python = os.path.join(completion.environment, "bin", "python")
-    argv = [python, os.path.join(completion.environment, "kernel.py"), *kernel.streams.arguments]
-    _flush()
-    kernel.streams.put_back()
-    # An interrupt must not end the program while it is not yet a kernel; ignoring outlives exec.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.execve(python, argv, variables)
+    # An interrupt must not end what is no kernel for a moment; ignoring it outlives `exec`.
+    interrupts = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    inbox, completion = kernel.inbox, kernel.completion
+    inbox.hold()
+    try:
+        python = os.path.join(completion.environment, "bin", "python")
+        argv = [python, os.path.join(completion.environment, "kernel.py")]
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - its descriptor is handed on
+        os.set_inheritable(file.fileno(), True)
+        variables = {
+            **completion.initial,
+            "SCRIPTENV_PREPARED": "1",
+            _REPLAY: str(file.fileno()),
+        }
+        if completion.lock is not None:
+            variables.update(completion.lock.bequest())
+        peers = _peers(_ports(kernel))
+        _flush()
+        _drain(kernel)
+        inbox.wait_until_quiet()
+        file.write(json.dumps({**inbox.contents(), "peers": peers}).encode())
+        file.flush()
+        kernel.streams.put_back()
+        os.execve(python, [*argv, *kernel.streams.arguments], variables)
+    except Exception:  # noqa: BLE001 - this kernel goes on, and its cell says what is needed
+        signal.signal(signal.SIGINT, interrupts)
+        shell, control = inbox.release()
+        _inject(kernel, shell[1:], control)
 
 
 def take_over(app: Any) -> None:
@@ -206,22 +216,32 @@ def take_over(app: Any) -> None:
 async def _replay(kernel: Any, contents: dict[str, Any]) -> None:
     import asyncio
 
-    ports = _ports(kernel)
-    deadline = time.monotonic() + _PEERS_LIMIT
-    wanted = contents["peers"]
-    while time.monotonic() < deadline:
-        found = _peers(ports)
-        if all(found.get(channel, 0) >= count for channel, count in wanted.items()):
-            break
-        await asyncio.sleep(0.02)
-    await asyncio.sleep(_SETTLE)
-    for code in contents["ran"]:
-        kernel.shell.run_cell(code, store_history=False, silent=True)
-        kernel.inbox.ran_unasked(code)
-    held_shell, held_control = kernel.inbox.release()
-    for frames in [_decoded(each) for each in contents["control"]] + held_control:
+    try:
+        ports = _ports(kernel)
+        deadline = time.monotonic() + _PEERS_LIMIT
+        while time.monotonic() < deadline:
+            found = _peers(ports)
+            if all(found.get(name, 0) >= count for name, count in contents["peers"].items()):
+                break
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(_SETTLE)
+        for code in contents["ran"]:
+            kernel.shell.run_cell(code, store_history=False, silent=True)
+            kernel.inbox.ran_unasked(code)
+    finally:
+        shell, control = kernel.inbox.release()
+        _inject(
+            kernel,
+            [_decoded(frames) for frames in contents["shell"]] + shell,
+            [_decoded(frames) for frames in contents["control"]] + control,
+        )
+
+
+def _inject(kernel: Any, shell: list[list[bytes]], control: list[list[bytes]]) -> None:
+    """Handle requests as if they had just arrived, in their order."""
+    for frames in control:
         kernel.control_thread.io_loop.add_callback(kernel.dispatch_control, _messages(frames))
-    for frames in [_decoded(each) for each in contents["shell"]] + held_shell:
+    for frames in shell:
         kernel.inject(_messages(frames))
 
 
@@ -273,10 +293,10 @@ def _frames(message: Any) -> list[bytes]:
     return [bytes(getattr(frame, "bytes", frame)) for frame in message]
 
 
-def _signature(frames: list[bytes]) -> bytes | None:
-    """The frame after the delimiter; None for what is no message."""
+def _key(frames: list[bytes]) -> bytes | None:
+    """The frame of the header, which holds the message's own name; None for what is no message."""
     try:
-        return frames[frames.index(_DELIMITER) + 1]
+        return frames[frames.index(_DELIMITER) + 2]
     except (ValueError, IndexError):
         return None
 

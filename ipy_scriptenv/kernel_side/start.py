@@ -14,6 +14,21 @@ _PREPARED = "SCRIPTENV_PREPARED"
 """Set where a host has just made sure that everything stands: nothing is looked at twice."""
 
 
+_LAUNCH = """
+import os, sys
+try:
+    from ipy_scriptenv.launch import main
+except ImportError:
+    environment, *words = sys.argv[1:]
+    folder = "Scripts" if os.name == "nt" else "bin"
+    python = os.path.join(environment, folder, "python")
+    os.environ["SCRIPTENV_PREPARED"] = "1"
+    os.execv(python, [python, os.path.join(environment, "kernel.py"), *words])
+sys.exit(main())
+"""
+"""What a host runs to start the kernel anew; without the package it starts as it is."""
+
+
 def main(environment: str, home: str, record: dict[str, Any]) -> None:
     """Run the kernel of *environment* until it ends.
 
@@ -24,6 +39,8 @@ def main(environment: str, home: str, record: dict[str, Any]) -> None:
     if not prepared and _must_ask_host(environment, record, layer):
         _become_host_launch(environment, record)
     _set_paths(environment, layer)
+    if "PYTHONPATH" in os.environ:
+        os.environ["PYTHONPATH"] = check.absolute_entries(os.environ["PYTHONPATH"])
     initial = dict(os.environ)
     _set_variables(environment, os.path.join(home, "kernel-side-v1", record["kernel_side"]))
     lock = live.hold(environment, home, record["kernel"])
@@ -53,7 +70,7 @@ def _become_host_launch(environment: str, record: dict[str, Any]) -> None:
     for host in record["hosts"]:
         if not os.access(host["python"], os.X_OK):
             continue
-        argv = [host["python"], "-P", "-m", "ipy_scriptenv.launch", environment, *sys.argv[1:]]
+        argv = [host["python"], "-P", "-c", _LAUNCH, environment, *sys.argv[1:]]
         if os.name == "posix":
             os.execv(argv[0], argv)
         import subprocess

@@ -24,7 +24,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from ipy_scriptenv import processes, settings
-from ipy_scriptenv.errors import EngineFailed, Interrupted
+from ipy_scriptenv.errors import EngineFailed, Interrupted, ScriptEnvError
 from ipy_scriptenv.interpreters import host_python
 from ipy_scriptenv.kernels import borrow
 from ipy_scriptenv.locks import exclusive
@@ -147,20 +147,22 @@ def _build(build: Path, uv: Uv, python: Python, *, final: Path) -> Path:
     if not borrowed:
         listing = build / "layer.txt"
         listing.write_bytes(text)
-        uv.install(
-            environment,
-            "--require-hashes",
-            "--only-binary",
-            ":all:",
-            "--no-deps",
-            "--requirements",
-            str(listing),
-        )
+        _install(uv, environment, listing)
     _compile(environment, site, final / "site-packages", uv.cancel)
     site.rename(ready / "site-packages")
     info = _describe(ready / "site-packages", python)
     write_atomically(ready / _INFO, json.dumps(asdict(info), indent=1).encode())
     return ready
+
+
+def _install(uv: Uv, environment: Path, listing: Path) -> None:
+    options = ("--require-hashes", "--only-binary", ":all:", "--no-deps")
+    try:
+        uv.install(environment, *options, "--requirements", str(listing))
+    except ScriptEnvError as error:
+        # It is not the notebook's block that has to be mended.
+        error.hint = "The kernel's own packages are fetched once: check uv's index and the network."
+        raise
 
 
 def _compile(environment: Path, site: Path, final: Path, cancel: Cancel | None) -> None:

@@ -2,9 +2,9 @@
 
 ``python -m tests.rounds.replace_rounds [-n 100] [--client nbclient|console|queue] [--show]``
 
-Each round starts the generic kernelspec with an environment of its own and runs five cells. The block
-in the first one asks for another Python, so the kernel executes itself anew while the others wait. A
-round is right if every cell showed what it should, in order. The clients:
+Each round starts the generic kernelspec with an environment of its own and runs five cells. The
+block in the first one asks for another Python, so the kernel executes itself anew while the others
+wait. A round is right if every cell showed what it should, in order. The clients:
 
 - ``nbclient`` sends each cell when the one before has ended, at once;
 - ``console`` is ``jupyter console``, which does the same and draws what it is told;
@@ -117,6 +117,12 @@ CLIENTS: dict[str, Callable[[Path], list[str]]] = {
 }
 
 
+def tell(line: str) -> None:
+    """Show a line at once, however slow the rounds are."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Do the rounds and print a table; the exit code is 1 if one was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
@@ -127,7 +133,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         folder = _set_stage(Path(place), patch)
         wrong_ones = 0
-        print(f"{'client':<10} {'rounds':>6} {'right':>6} {'wrong':>6} {'seconds a round':>16}")
+        tell(f"{'client':<10} {'rounds':>6} {'right':>6} {'wrong':>6} {'seconds a round':>16}")
         for name in options.client or CLIENTS:
             begun, wrong = time.monotonic(), 0
             for _ in range(options.n):
@@ -138,10 +144,10 @@ def main() -> int:
                 if shown != EXPECTED:
                     wrong += 1
                     if options.show:
-                        print(f"  {shown}", flush=True)
+                        tell(f"  {shown}")
             each = (time.monotonic() - begun) / max(options.n, 1)
             right = options.n - wrong
-            print(f"{name:<10} {options.n:>6} {right:>6} {wrong:>6} {each:>16.2f}", flush=True)
+            tell(f"{name:<10} {options.n:>6} {right:>6} {wrong:>6} {each:>16.2f}")
             wrong_ones += wrong
     return 1 if wrong_ones else 0
 
