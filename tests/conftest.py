@@ -138,7 +138,15 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give uv's cache for the whole run: each wheel is fetched once, and never from the user's."""
-    return tmp_path_factory.mktemp("uv-cache")
+    return _shared_folder(tmp_path_factory, "uv-cache")
+
+
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """Give a folder of this run that the processes of a parallel run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -172,7 +180,7 @@ def home(tmp_path: Path, uv_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
 @pytest.fixture(scope="session")
 def layers(tmp_path_factory: pytest.TempPathFactory, uv_cache: Path) -> Layers:
     """Give the kernel layers of this run: each is built at its first use, once."""
-    return Layers(folder=tmp_path_factory.mktemp("layers"), uv_cache=uv_cache)
+    return Layers(folder=_shared_folder(tmp_path_factory, "layers"), uv_cache=uv_cache)
 
 
 @pytest.fixture

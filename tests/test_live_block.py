@@ -74,6 +74,12 @@ def test_a_block_is_installed_in_view_and_only_the_cell_s_output_stays(
         third = kernel.execute(block("alpha==1.0", "nspkg-one") + "import pkg_00")
         assert third.ename == "ModuleNotFoundError"
         assert pip_list(environment_of(offline_home, path)) == {"alpha": "1.0", "nspkg-one": "1.0"}
+
+        # A namespace package that is imported already grows.
+        fourth = kernel.execute(
+            block("alpha==1.0", "nspkg-one", "nspkg-two") + "import nspkg.two\nnspkg.two.NUMBER"
+        )
+        assert fourth.result == "2", fourth.traceback
         assert kernel.pid == process
         assert kernel.execute("number, alpha.__version__").result == "(1, '1.0')"
 
@@ -100,7 +106,9 @@ def test_cells_without_a_block_and_cells_of_a_cell_magic_change_nothing(
 ) -> None:
     environment = environment_of(offline_home, path)
     with opened(offline_home, path) as kernel:
-        kernel.execute(block("alpha==1.0"))
+        # The block may stand anywhere in its cell, in lines that end in CRLF.
+        code = "before = 1\n" + block("alpha==1.0") + "import alpha\nprint(before, alpha.__name__)"
+        assert kernel.execute(code.replace("\n", "\r\n")).shown_text == "1 alpha\n"
         before = (environment / "scriptenv.json").read_bytes()
         for code in (
             "x = 1",
@@ -128,14 +136,6 @@ def test_the_same_block_again_asks_no_host(offline_home: Home, path: Path) -> No
         assert other.status == "error", "without a host another block cannot have been synced"
 
 
-def test_a_block_may_stand_anywhere_in_its_cell_and_end_its_lines_in_crlf(
-    offline_home: Home, path: Path
-) -> None:
-    with opened(offline_home, path) as kernel:
-        code = "before = 1\n" + block("alpha==1.0") + "import alpha\nprint(before, alpha.__name__)"
-        assert kernel.execute(code.replace("\n", "\r\n")).shown_text == "1 alpha\n"
-
-
 def test_a_file_that_changes_meanwhile_is_told_by_status_and_changes_nothing(
     offline_home: Home, path: Path
 ) -> None:
@@ -158,7 +158,14 @@ def test_changing_what_was_imported_needs_a_restart_and_waits_for_it(
     environment = environment_of(offline_home, path)
     wanted = block("alpha==1.1", "nspkg-one")
     with opened(offline_home, path) as kernel:
-        kernel.execute(block("alpha==1.0") + "import alpha")
+        kernel.execute(block("alpha==1.0", "nspkg-two") + "import alpha\nfrom nspkg import two")
+
+        # To remove it is no better than to change it.
+        removing = kernel.execute(block("alpha==1.0") + "touched = True")
+        assert removing.ename == "RestartNeeded"
+        assert "nspkg-two" in removing.traceback
+        assert not ran(kernel, "touched")
+
         refused = kernel.execute(wanted + "touched = True")
         assert refused.status == "error"
         assert refused.ename == "RestartNeeded"
@@ -167,10 +174,10 @@ def test_changing_what_was_imported_needs_a_restart_and_waits_for_it(
         assert "alpha" in refused.traceback
         assert "Restart the kernel" in refused.traceback
         assert not ran(kernel, "touched")
-        assert pip_list(environment) == {"alpha": "1.0"}
+        assert pip_list(environment) == {"alpha": "1.0", "nspkg-two": "1.0"}
         record = record_of(environment)
         assert record["pending"] == 'dependencies = ["alpha==1.1", "nspkg-one"]\n'
-        assert record["block"] == 'dependencies = ["alpha==1.0"]\n'
+        assert record["block"] == 'dependencies = ["alpha==1.0", "nspkg-two"]\n'
         status = kernel.execute("%scriptenv status")
         assert status.status == "ok"
         assert "pending" in status.stdout
@@ -180,17 +187,6 @@ def test_changing_what_was_imported_needs_a_restart_and_waits_for_it(
         assert first.result == "'1.1'"
         assert pip_list(environment) == {"alpha": "1.1", "nspkg-one": "1.0"}
         assert record_of(environment)["pending"] is None
-
-
-def test_removing_what_was_imported_needs_a_restart_too(offline_home: Home, path: Path) -> None:
-    environment = environment_of(offline_home, path)
-    with opened(offline_home, path) as kernel:
-        kernel.execute(block("alpha==1.0", "nspkg-one") + "from nspkg import one")
-        refused = kernel.execute(block("alpha==1.0") + "touched = True")
-        assert refused.ename == "RestartNeeded"
-        assert "nspkg-one" in refused.traceback
-        assert not ran(kernel, "touched")
-        assert "nspkg-one" in pip_list(environment)
 
 
 def test_taking_a_refused_block_back_needs_no_restart(offline_home: Home, path: Path) -> None:
@@ -461,15 +457,6 @@ def test_an_editable_install_is_importable_at_once_and_stands_before_the_layer(
         )
         assert where.result == "True", where.traceback
         assert kernel.execute("mine").result == "1"
-
-
-def test_a_namespace_package_grows_with_the_block(offline_home: Home, path: Path) -> None:
-    with opened(offline_home, path) as kernel:
-        kernel.execute(block("nspkg-one") + "import nspkg.one")
-        more = kernel.execute(
-            block("nspkg-one", "nspkg-two") + "import nspkg.two\nnspkg.one.NUMBER, nspkg.two.NUMBER"
-        )
-        assert more.result == "(1, 2)", more.traceback
 
 
 def scriptenv(*words: str) -> subprocess.CompletedProcess[str]:
