@@ -36,6 +36,7 @@ _REDIRECTS = frozenset(
         "CONDA_DEFAULT_ENV",
         "CONDA_PREFIX",
         "FORCE_COLOR",
+        "JPY_SESSION_NAME",  # in a notebook, uv would keep its progress to itself
         "CLICOLOR_FORCE",
         "PYTHONHOME",
         "PYTHONPATH",

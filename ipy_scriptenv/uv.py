@@ -155,7 +155,7 @@ class Uv:
 
     def install_python(self, request: str) -> None:
         """Have uv fetch an interpreter, as the user's configuration allows."""
-        self.on_event({"event": "downloading", "name": f"Python {request}"})
+        self.on_event({"event": "downloading", "text": f"Fetching Python {request}"})
         self._call("python", "install", "--no-bin", request)
 
     def _call(self, *arguments: str, **variables: str) -> Finished:

@@ -50,7 +50,7 @@ class Report:
 _STEPS: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(r"Resolved (?P<packages>\d+) packages? in"), "resolving"),
     (
-        re.compile(r"Downloading (?P<name>\S+)(?: (?P<version>\S+))?(?: \((?P<size>[^)]*)\))?"),
+        re.compile(r"Downloading (?P<name>\S+)(?: \((?P<size>[^)]*)\))?"),
         "downloading",
     ),
     (re.compile(r"\s*Downloaded (?P<name>\S+)"), "downloading"),

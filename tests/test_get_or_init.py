@@ -323,18 +323,21 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_is_damaged_is_told_and_rebuilt(script: Path, damage: Callable[[Path], None]) -> None:
+def test_what_is_damaged_is_told_and_rebuilt(
+    script: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
     source, context = environments.locate(script), Context()
     environment = sync(script).path
     damage(environment)
+    shutil.copytree(environment, tmp_path / "damaged", symlinks=True)
     assert environments.status(source, context=context).state == "broken"
     with pytest.raises(NoEnvironment):
         environments.find(source, context=context)
     start(script)
     assert_works(environment, set())
     assert environments.status(source, context=context).state == "stale"
-    sync(script)
-    damage(environment)
+    shutil.rmtree(environment)
+    (tmp_path / "damaged").rename(environment)
     assert sync(script).action == "rebuilt"
     assert not (environment / CHANGING).exists()
     assert_works(environment, WANTED)
@@ -632,16 +635,45 @@ def test_a_sweep_takes_nothing_out_of_an_environment(
     assert {path.name for path in environment.iterdir()} == before
 
 
-def test_trash_is_swept_when_it_is_old(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_removed_but_not_deleted_is_swept_when_it_is_old(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = start(write_script(tmp_path / "b.py")).path
+    with monkeypatch.context() as killed:
+        killed.setattr(store, "remove_tree", lambda _path: None)
+        Context().store.remove_environment(removed)
     environment = start(script).path
-    trash = environment.parent / ".trash-0123"
-    trash.mkdir()
-    (trash / "file").touch()
-    start(script)
-    assert trash.exists()
+    assert len([*environment.parent.iterdir()]) == 2
     monkeypatch.setattr(store, "_ABANDONED", -1)
     start(script)
-    assert not trash.exists()
+    assert [*environment.parent.iterdir()] == [environment]
+
+
+@pytest.mark.parametrize("verb", [start, sync])
+def test_an_environment_that_a_kill_left_without_its_name_gets_it_back(
+    script: Path, verb: Verb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kill leaves it that comes when the old one has gone and the new one has not come."""
+    environment = sync(script).path
+    before = environment.stat().st_ino
+    rename = Path.rename
+
+    def stop_at_the_build(path: Path, target: Path) -> Path:
+        if path.name.startswith(".building-"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    write_script(script, "nspkg-one")
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "rename", stop_at_the_build)
+        with pytest.raises(KeyboardInterrupt):
+            sync(script)
+    assert not environment.exists()
+    write_script(script, "beta")
+    verb(script)
+    assert environment.stat().st_ino == before
+    assert_works(environment, WANTED)
+    assert [*environment.parent.iterdir()] == [environment]
 
 
 def test_a_link_among_leftovers_is_not_followed(script: Path, tmp_path: Path) -> None:

@@ -412,6 +412,8 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
     return name
 '''
 
+EDITABLE = '[tool.uv.sources]\nlocal-thing = { path = "thing", editable = true }'
+
 
 def local_project(folder: Path) -> Path:
     """Write a project that uv installs in editable mode without any network."""
@@ -441,11 +443,10 @@ def test_an_editable_install_is_importable_at_once_and_stands_before_the_layer(
     offline_home: Home, path: Path
 ) -> None:
     project = local_project(path.parent / "thing")
-    source = '[tool.uv.sources]\nlocal-thing = { path = "thing", editable = true }'
     with opened(offline_home, path) as kernel:
         kernel.execute("mine = 1")
         done = kernel.execute(
-            block("local-thing", more=source) + "import local_thing\nlocal_thing.ANSWER"
+            block("local-thing", more=EDITABLE) + "import local_thing\nlocal_thing.ANSWER"
         )
         assert done.result == "42", done.traceback
         (project / "src" / "local_thing" / "extra.py").write_text("MORE = 43\n", encoding="utf-8")
@@ -473,11 +474,12 @@ def test_what_another_process_installs_is_importable_in_the_next_cell(
     with opened(offline_home, path) as kernel:
         assert kernel.execute("import alpha").status == "ok"
         assert kernel.execute("import nspkg.one").ename == "ModuleNotFoundError"
-        write_notebook(path, block("alpha==1.0", "nspkg-one"))
+        local_project(path.parent / "thing")
+        write_notebook(path, block("alpha==1.0", "nspkg-one", "local-thing", more=EDITABLE))
         synced = scriptenv("sync", str(path))
         assert synced.returncode == 0, synced.stderr
-        done = kernel.execute("import nspkg.one\nnspkg.one.NUMBER")
-        assert done.result == "1", done.traceback
+        done = kernel.execute("import nspkg.one, local_thing\nnspkg.one.NUMBER, local_thing.ANSWER")
+        assert done.result == "(1, 42)", done.traceback
 
 
 def test_another_process_may_not_change_what_a_kernel_has_imported(
