@@ -126,10 +126,12 @@ class ScriptEnvProvisioner(LocalProvisioner):
         previous = self._started
         if self._died_young:
             self._died_young = False
+            if previous is not None:
+                environments.distrust(previous.name, context=Context())
             msg = "The kernel ended by itself right after its start."
             hint = (
-                "A package of the environment may get in its way: mend the block, then restart. "
-                "The server's log has the kernel's last words."
+                "A package of the environment may get in its way: mend the block and save, then "
+                "restart. The server's log has the kernel's last words."
             )
             return self._explain(EngineFailed(msg, hint=hint), source, retry=False)
         is_restart = previous is not None and previous.source == source

@@ -20,7 +20,14 @@ from ipy_scriptenv.environments.sources import (
     name_of,
 )
 from ipy_scriptenv.environments.standing import Context
-from ipy_scriptenv.environments.starting import EPHEMERAL, Start, became_ready, discard, start
+from ipy_scriptenv.environments.starting import (
+    EPHEMERAL,
+    Start,
+    became_ready,
+    discard,
+    distrust,
+    start,
+)
 from ipy_scriptenv.environments.syncing import Action, Synced, sync
 
 __all__ = [
@@ -37,6 +44,7 @@ __all__ = [
     "can_be_source",
     "check",
     "discard",
+    "distrust",
     "find",
     "list_environments",
     "loaded_otherwise",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 from dataclasses import dataclass
@@ -83,7 +84,8 @@ def locate_gone(text: str) -> Source:
 def can_be_source(path: str) -> bool:
     """Say whether a path that a client passed names an existing file that can be a source."""
     try:
-        return Path(path).is_absolute() and Path(path).is_file()
+        given = Path(path)
+        return given.is_absolute() and given.is_file() and _begins_as_text(given)
     except (OSError, ValueError):
         return False
 
@@ -116,6 +118,17 @@ def read_source(source: Source) -> Reading | None:
 def lock_of(source: Source) -> Path | None:
     """Where the lock of a source is or would be: beside it, with ``.lock`` added."""
     return None if source.path is None else Path(source.path + ".lock")
+
+
+def _begins_as_text(path: Path) -> bool:
+    """Say whether a file may be text, by its first kilobytes; a picture, for one, is not."""
+    with path.open("rb") as file:
+        begun = file.read(4096)
+    if b"\0" in begun:
+        return False
+    # The last character may be cut in the middle.
+    codecs.getincrementaldecoder("utf-8")().decode(begun)
+    return True
 
 
 def _true_case(path: Path) -> Path:

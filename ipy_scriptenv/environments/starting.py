@@ -42,10 +42,10 @@ from ipy_scriptenv.kernels.layer import Layer, ensure_layer, find_layer, layer_n
 from ipy_scriptenv.kernels.side import ensure_kernel_side
 from ipy_scriptenv.locks import exclusive, is_held, running_kernels
 from ipy_scriptenv.record import OWN, Python, Record, Source, SourceKind
-from ipy_scriptenv.store import CHANGING, LAUNCHER, environment_python
+from ipy_scriptenv.store import CHANGING, LAUNCHER, environment_python, write_atomically
 from ipy_scriptenv.uv import is_environment
 
-__all__ = ["EPHEMERAL", "Start", "became_ready", "discard", "start"]
+__all__ = ["EPHEMERAL", "Start", "became_ready", "discard", "distrust", "start"]
 
 EPHEMERAL = Source(kind=SourceKind.EPHEMERAL)
 """A kernel without a source: an environment of its own that goes with it."""
@@ -247,6 +247,17 @@ def _bounded_layer(context: Context, python: Python, wait: float) -> Layer:
 def became_ready(name: EnvironmentName, pid: int, *, context: Context) -> bool:
     """Say whether a kernel, now ended, had got as far as answering requests."""
     return locks.became_ready(context.store.live(name), pid)
+
+
+def distrust(name: EnvironmentName, *, context: Context) -> None:
+    """Have an environment made anew, empty, at its next start: a kernel cannot live in it.
+
+    The first cell that runs then completes it, by a block that may have been mended meanwhile.
+    """
+    path = context.store.environment(name)
+    if context.store.is_ours(path):
+        with contextlib.suppress(OSError):
+            write_atomically(path / CHANGING, b"")
 
 
 def discard(name: EnvironmentName, *, context: Context) -> None:

@@ -39,7 +39,17 @@ def register_magics(shell: Any, completion: Completion) -> None:
 
     for function in (scriptenv, pip, uv):
         shell.register_magic_function(function, "line")
-    shell.extension_manager.loaded.add("ipy_scriptenv")
+    _accept_extension(shell.extension_manager)
+
+
+def _accept_extension(manager: Any) -> None:
+    """Let ``%load_ext ipy_scriptenv`` succeed, silently: all that it brings is here already."""
+    load = manager.load_extension
+
+    def load_extension(name: str) -> Any:
+        return None if name == "ipy_scriptenv" else load(name)
+
+    manager.load_extension = load_extension
 
 
 def _scriptenv(completion: Completion, line: str) -> None:
