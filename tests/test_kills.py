@@ -61,8 +61,6 @@ FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload([__name__])
 
 
-# The steps of a host: what it changes in its home, and the processes that it starts.
-STEPS = {"os.chmod", "os.mkdir", "os.rename", "shutil.rmtree", "subprocess.Popen"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -87,12 +85,23 @@ def count_down(steps: int) -> None:
 
     def hear(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal left
-        if event in STEPS or (event == "open" and (arguments[2] or 0) & WRITING):
+        if is_step(event, arguments):
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             left -= 1
 
     sys.addaudithook(hear)
+
+
+def is_step(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Say whether something changes in the home, or a process is started."""
+    if event == "os.mkdir":
+        return not os.path.lexists(arguments[0])
+    if event == "shutil.rmtree":
+        return os.path.lexists(arguments[0])
+    if event == "open":
+        return bool((arguments[2] or 0) & WRITING) and arguments[0] != os.devnull
+    return event in {"os.chmod", "os.rename", "subprocess.Popen"}
 
 
 @contextlib.contextmanager

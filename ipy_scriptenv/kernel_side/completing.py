@@ -117,7 +117,10 @@ class Completion:
 
         :raises Failed: with the host's error
         """
-        answer = self._ask({"op": "verb", "words": words}, on_event, self._interrupts)
+        try:
+            answer = self._ask({"op": "verb", "words": words}, on_event, self._interrupts)
+        except hosts.HostGone as gone:
+            raise without_host(str(gone)) from None
         if answer["event"] == "error":
             raise Failed(answer["error"]["name"], answer["error"])
         return answer

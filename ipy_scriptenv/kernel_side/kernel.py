@@ -79,7 +79,7 @@ class ScriptEnvKernel(IPythonKernel):
             if reply is not None:
                 return reply
             self._let_go()
-        elif not silent:
+        else:
             self.inbox.ran_unasked(code)
         try:
             return await _finished(
