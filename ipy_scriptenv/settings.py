@@ -159,7 +159,11 @@ def config_files() -> tuple[Path, ...]:
         system = [Path(os.environ.get("PROGRAMDATA", "C:\\ProgramData"))]
     else:
         user = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-        system = [Path(part) for part in os.environ.get("XDG_CONFIG_DIRS", "").split(":") if part]
+        system = [
+            Path(part)
+            for part in (os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
+            if part
+        ]
         system.append(Path("/etc"))
     return tuple(folder / "uv" / "uv.toml" for folder in (user, *system))
 
