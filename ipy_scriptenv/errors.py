@@ -36,7 +36,6 @@ __all__ = [
     "ScriptEnvError",
     "Unclosed",
     "WrongCall",
-    "error_from_json",
 ]
 
 
@@ -275,11 +274,3 @@ class EngineFailed(ScriptEnvError):
     """uv, or the operating system under it, failed in a way that has no code of its own."""
 
     code = "engine"
-
-
-def error_from_json(data: dict[str, Any]) -> ScriptEnvError:
-    """Make the error again from its JSON; an unknown code gives :class:`EngineFailed`."""
-    kinds = {kind.code: kind for kind in ScriptEnvError.__subclasses__()}
-    problems = tuple(Problem(**problem) for problem in data.get("problems", ()))
-    kind = kinds.get(data.get("code", ""), EngineFailed)
-    return kind(data.get("message", ""), hint=data.get("hint"), problems=problems)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,12 +102,16 @@ def start(
         if found is not None:
             return found
 
+    began = time.monotonic()
+
     def tell() -> None:
         context.on_event({"event": "waiting", "for": "another start of this environment"})
 
     with exclusive(
         store.lock(name), timeout=wait, on_wait=tell, cancelled=context.is_cancelled
     ) as held:
+        # What is left of the time: lock and layer together are waited for no longer than *wait*.
+        wait = max(1.0, wait - (time.monotonic() - began))
         store.sweep(name)
         standing = inspect(store, name, source)
         wanted = wanted_at_start(source, standing.record)

@@ -15,7 +15,7 @@ from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
 from ipy_scriptenv.record import Source
 from ipy_scriptenv.store import LAUNCHER, environment_python, explained, write_atomically
 
-__all__ = ["PROVISIONER", "kernelspec", "kernelspec_folder", "register", "unregister"]
+__all__ = ["PROVISIONER", "kernelspec", "kernelspec_folder", "register"]
 
 PROVISIONER = "scriptenv-provisioner"
 """The entry point's name of our kernel provisioner."""
@@ -77,13 +77,6 @@ def register(name: EnvironmentName, source: Source, environment: Path, *, curve:
                 shutil.copyfile(shipped, folder / logo)
         write_atomically(file, data, mode=0o644)
     return kernelspec_name(name)
-
-
-def unregister(name: EnvironmentName) -> None:
-    """Remove a source's kernelspec, if there is one."""
-    folder = kernelspec_folder(name)
-    if not folder.is_symlink():
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _title(source: Source) -> str:
