@@ -527,8 +527,6 @@ def test_without_a_host_an_environment_in_sync_runs_and_any_other_says_how_to_re
         assert failed.status == "error"
         assert "pip install ipy-scriptenv" in failed.traceback
         assert kernel.execute("assert 'touched' not in globals()", silent=True).status == "ok"
-        told = kernel.execute("%scriptenv status")
-        assert "pip install ipy-scriptenv" in told.stdout + told.stderr
         by_hand = kernel.execute("!pip list")
         assert "pip install ipy-scriptenv" in by_hand.stdout + by_hand.stderr
 
@@ -698,15 +696,3 @@ def test_a_kernel_that_dies_at_its_start_is_explained_at_the_next(
             explained = kernel.execute("touched = True")
             assert explained.status == "error"
             assert "right after its start" in explained.traceback
-
-
-def test_mending_the_block_brings_back_a_kernel_that_dies_at_its_start(
-    offline_home: Home, path: Path, deadly: str
-) -> None:
-    with opened(offline_home, path) as kernel:
-        killed_by(kernel, deadly)
-        kernel.restart()
-        write_notebook(path, block("alpha==1.0"), "import alpha")
-        kernel.execute("1 + 1")
-        kernel.restart()
-        assert kernel.execute("import alpha\nalpha.__version__").result == "'1.0'"

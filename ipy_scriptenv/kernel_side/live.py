@@ -22,6 +22,7 @@ class LiveLock:
         self.descriptor = descriptor
         self.kernel = kernel
         self.ready = False
+        self._inode = os.fstat(descriptor).st_ino
 
     @property
     def uuid(self) -> str:
@@ -53,7 +54,9 @@ class LiveLock:
     def close(self) -> None:
         """Close this process's copy of the lock; another process's holds on."""
         with contextlib.suppress(OSError):
-            os.close(self.descriptor)
+            # The number may be another file's by now.
+            if os.fstat(self.descriptor).st_ino == self._inode:
+                os.close(self.descriptor)
 
     def bequest(self) -> dict[str, str]:
         """Let the program that this process becomes keep the lock; give what it must be told."""
