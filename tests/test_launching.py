@@ -522,13 +522,13 @@ def test_without_a_host_an_environment_in_sync_runs_and_any_other_says_how_to_re
         done = kernel.execute("import alpha\nalpha.__version__")
         assert done.result == "'1.0'", done.traceback
         assert "not installed any more" in done.shown_text
+        by_hand = kernel.execute("!pip list")
+        assert "pip install ipy-scriptenv" in by_hand.stdout + by_hand.stderr
         # The block that asks for something else fails, and runs nothing.
         failed = kernel.execute(block("alpha==1.0", "nspkg-one") + "touched = True")
         assert failed.status == "error"
         assert "pip install ipy-scriptenv" in failed.traceback
         assert kernel.execute("assert 'touched' not in globals()", silent=True).status == "ok"
-        by_hand = kernel.execute("!pip list")
-        assert "pip install ipy-scriptenv" in by_hand.stdout + by_hand.stderr
 
     write_notebook(path, block("alpha==1.0", "nspkg-one"))
     with launched(kernelspec_of(path), cwd=path.parent) as kernel:
