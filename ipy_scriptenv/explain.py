@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from ipykernel.kernelbase import Kernel
 
 from ipy_scriptenv import __version__, environments, explaining, settings
 from ipy_scriptenv.environments import Context
-from ipy_scriptenv.errors import EngineFailed, ScriptEnvError
+from ipy_scriptenv.errors import EngineFailed, LockTimeout, ScriptEnvError
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Source, SourceKind
 from ipy_scriptenv.uv import Event
@@ -68,14 +69,13 @@ class ExplainingKernel(Kernel):
 
     def _try_again(self) -> dict[str, Any] | None:
         """Get or init, with all that running a cell allows; None if a kernel could start now."""
-        source = self.told["source"]
         cancel = Cancel()
         outcome: list[dict[str, Any] | None] = []
 
         def work() -> None:
             try:
                 environments.start(
-                    Source(**{**source, "kind": SourceKind(source["kind"])}),
+                    _source(self.told),
                     context=Context(on_event=self._show, cancel=cancel),
                     wait=settings.lock_timeout(),
                     fetch=True,
@@ -119,7 +119,22 @@ class ExplainingKernel(Kernel):
 def main() -> None:
     """Run the kernel until it ends."""
     ExplainingKernel.told = explaining.told()
+    if ExplainingKernel.told["error"]["code"] == LockTimeout.code:
+        # What was waited for went on in the process that this one has replaced, if it did.
+        threading.Thread(target=_go_on_preparing, daemon=True).start()
     IPKernelApp.launch_instance(kernel_class=ExplainingKernel, ignore_cwd=True)
+
+
+def _go_on_preparing() -> None:
+    """Prepare the start further, with what may happen before a cell runs."""
+    with contextlib.suppress(ScriptEnvError, OSError):
+        environments.start(
+            _source(ExplainingKernel.told), context=Context(), wait=settings.lock_timeout()
+        )
+
+
+def _source(told: dict[str, Any]) -> Source:
+    return Source(**{**told["source"], "kind": SourceKind(told["source"]["kind"])})
 
 
 if __name__ == "__main__":

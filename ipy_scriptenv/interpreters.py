@@ -21,7 +21,7 @@ from packaging.version import InvalidVersion, Version
 from ipy_scriptenv import processes, settings
 from ipy_scriptenv.errors import Interrupted, NoPython, Problem, ScriptEnvError, WrongCall
 from ipy_scriptenv.record import Python
-from ipy_scriptenv.uv import Found, Uv
+from ipy_scriptenv.uv import Interpreter, Uv
 
 __all__ = ["OLDEST", "choose", "fetch", "fetchable", "host_python", "inspect_python", "satisfies"]
 
@@ -200,7 +200,7 @@ def _fits(version: str, ranges: Iterable[SpecifierSet]) -> bool:
     return Version(version) >= OLDEST and all(satisfies(version, each) for each in ranges)
 
 
-def _newest_first(found: Iterable[Found]) -> list[Found]:
+def _newest_first(found: Iterable[Interpreter]) -> list[Interpreter]:
     usable = [
         each
         for each in found

@@ -3,6 +3,10 @@
 ``python -P -m ipy_scriptenv.launch [ENVIRONMENT] -f FILE``: get or init, then execute the kernel of
 that environment in this process's place. Without ENVIRONMENT, as in the generic kernelspec, an
 ephemeral one is made; the live block completes it.
+
+The generic kernelspec calls :func:`main` from a line of its own, because a relative or empty
+entry of ``PYTHONPATH`` means the notebook's folder, from which nothing may be imported: with ``-E``
+Python does not look at that variable, and the line adds the entries that are absolute.
 """
 
 from __future__ import annotations

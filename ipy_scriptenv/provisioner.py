@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,8 +65,9 @@ class ScriptEnvProvisioner(LocalProvisioner):
     """Starts a kernel in the environment of its source, at once and without installing anything."""
 
     _started: Start | None = None
+    _watched = False
+    """Whether an early end of the process would say something about the environment."""
     _launched = 0.0
-    _wanted_gone = False
     _died_young = False
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
@@ -95,24 +95,38 @@ class ScriptEnvProvisioner(LocalProvisioner):
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Launch the process, and note when, so that an early death is recognised."""
-        self._launched, self._wanted_gone = time.monotonic(), False
+        self._launched = time.monotonic()
         return await super().launch_kernel(cmd, **kwargs)
 
     async def poll(self) -> int | None:
         """Look whether the process has ended; called about once a second while a kernel runs."""
         code = await super().poll()
-        young = time.monotonic() - self._launched < _YOUNG
-        if code not in (None, 0) and young and not self._wanted_gone and self._started is not None:
-            ready = await asyncio.to_thread(
-                environments.became_ready, self._started.name, self.pid or 0, context=Context()
-            )
-            self._died_young = not ready
+        if code is not None and self._watched:
+            self._watched = False
+            if code != 0 and time.monotonic() - self._launched < _YOUNG:
+                self._died_young = not await self._became_ready()
         return code
 
+    async def _became_ready(self) -> bool:
+        if self._started is None:
+            return True
+        name, process = self._started.name, self.pid or 0
+        return await asyncio.to_thread(environments.became_ready, name, process, context=Context())
+
+    async def shutdown_requested(self, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the base
+        """Take note that somebody asks the kernel to end."""
+        await self._end_watch()
+        await super().shutdown_requested(restart=restart)
+
     async def send_signal(self, signum: int) -> None:
-        """Send a signal; a kernel that somebody ends has not died by itself."""
-        self._wanted_gone = self._wanted_gone or signum != signal.SIGINT
+        """Send a signal; even an interrupt may end a kernel that is not ready yet."""
+        await self._end_watch()
         await super().send_signal(signum)
+
+    async def _end_watch(self) -> None:
+        """Look a last time whether the process has ended by itself; from now on it is made to."""
+        await self.poll()
+        self._watched = False
 
     async def cleanup(self, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the base
         """Remove an ephemeral environment with its kernel; called when the kernel has ended."""
@@ -144,7 +158,7 @@ class ScriptEnvProvisioner(LocalProvisioner):
             # A restart that raises is seen by nobody.
             self.log.exception("scriptenv: the environment could not be prepared")
             return self._explain(EngineFailed(f"Something unforeseen: {error!r}."), source)
-        self._started = started
+        self._started, self._watched = started, True
         variables = {"SCRIPTENV_PREPARED": "1"}
         return _Launch(argv=started.argv, variables=variables, curve=started.curve)
 
@@ -152,6 +166,7 @@ class ScriptEnvProvisioner(LocalProvisioner):
         self, error: ScriptEnvError | OSError, source: Source, *, retry: bool = True
     ) -> _Launch:
         self.log.warning("scriptenv: %s", error)
+        self._watched = False
         argv, variables = explaining.command(error, source=source, retry=retry)
         return _Launch(argv=argv, variables=variables, curve=True)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from ipy_scriptenv.processes import Cancel, Finished
 from ipy_scriptenv.store import environment_python
 from ipy_scriptenv.uv_output import Change, Event, event_of, failure, report_of
 
-__all__ = ["Change", "Event", "Found", "Uv", "find_uv", "is_environment"]
+__all__ = ["Change", "Event", "Interpreter", "Uv", "find_uv", "ignore", "is_environment"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Interpreter:
     """An interpreter that uv knows."""
 
     path: str
@@ -34,7 +34,7 @@ class Found:
     variant: str
 
 
-def _quiet(_event: Event) -> None:
+def ignore(_event: Event) -> None:
     """Take no notice of an event."""
 
 
@@ -52,12 +52,8 @@ class Uv:
     binary: Path
     work: Path
     held: Held | None = None
-    cancel: Cancel | None = None
-    on_event: Callable[[Event], None] = _quiet
-
-    def is_cancelled(self) -> bool:
-        """Say whether what runs was told to end."""
-        return self.cancel is not None and self.cancel.is_set
+    cancel: Cancel = field(default_factory=Cancel)
+    on_event: Callable[[Event], None] = ignore
 
     def create(self, environment: Path, *, python: Path) -> None:
         """Make an empty, relocatable virtual environment at a path where nothing stands.
@@ -112,7 +108,7 @@ class Uv:
             "pip", "install", "--exclude-newer", "9999-01-01", "--python", python, *arguments
         )
 
-    def pythons(self, *, configured: bool) -> tuple[Found, ...]:
+    def pythons(self, *, configured: bool) -> tuple[Interpreter, ...]:
         """List the interpreters on this machine.
 
         :param configured: whether the user's uv configuration counts; not before a cell runs
@@ -127,7 +123,7 @@ class Uv:
             *([] if configured else ["--no-config"]),
         )
         return tuple(
-            Found(
+            Interpreter(
                 path=entry["path"],
                 version=entry["version"],
                 implementation=entry["implementation"],

@@ -370,6 +370,19 @@ def test_the_argv_of_the_generic_kernel_gives_an_environment_that_the_block_comp
         assert kernel.execute(ALPHA).result == "'1.1'"
 
 
+@pytest.mark.parametrize("searched", ["", os.pathsep, ".", f"{os.pathsep}/nowhere"])
+def test_the_argv_of_the_generic_kernel_imports_nothing_that_lies_beside_the_notebook(
+    tmp_path: Path, searched: str
+) -> None:
+    hostile = f"open({str(tmp_path / 'has run')!r}, 'a').write(__name__ + ' ')"
+    for name in ("sitecustomize", "usercustomize", "ipy_scriptenv", "uv", "IPython", "ipykernel"):
+        (tmp_path / f"{name}.py").write_text(hostile)
+
+    with launched(GENERIC, cwd=tmp_path, env={"PYTHONPATH": searched}) as kernel:
+        assert kernel.execute("1", silent=True).status == "ok"
+    assert not (tmp_path / "has run").exists()
+
+
 def another_python(pythons: dict[str, Path]) -> tuple[str, Path]:
     """Give a version and an interpreter that are not those of this process; skip without."""
     own = "{}.{}".format(*sys.version_info)

@@ -16,8 +16,9 @@ import pytest
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 
-from ipy_scriptenv import environments
+from ipy_scriptenv import environments, explaining
 from ipy_scriptenv.environments import EPHEMERAL, Context
+from ipy_scriptenv.errors import LockTimeout
 from ipy_scriptenv.provisioner import source_of
 from ipy_scriptenv.record import Source
 from tests.conftest import Home, Layers
@@ -379,6 +380,18 @@ def test_an_argv_only_start_explains_too(offline_home: Home, path: Path, tmp_pat
         assert not touched.exists()
 
 
+def test_what_a_start_waited_for_too_long_goes_on_behind_the_explaining_kernel(
+    offline_home: Home, path: Path
+) -> None:
+    error = LockTimeout("The kernel is still being prepared.")
+    argv, variables = explaining.command(error, source=environments.locate(path))
+    with launched([*argv, "-f", "{connection_file}"], env=variables, cwd=path.parent) as kernel:
+        environment = environment_of(offline_home, path)
+        wait_until((environment / "scriptenv.json").exists, what="the environment")
+        assert pip_list(environment) == {}
+        assert kernel.execute("1").ename == "RestartNeeded"
+
+
 # Twice at once, and restarts.
 
 
@@ -698,3 +711,34 @@ def test_a_kernel_that_dies_at_its_start_is_explained_at_the_next(
             explained = kernel.execute("touched = True")
             assert explained.status == "error"
             assert "right after its start" in explained.traceback
+
+
+def test_mending_the_block_brings_back_a_kernel_that_dies_at_its_start(
+    offline_home: Home, path: Path, deadly: str
+) -> None:
+    with opened(offline_home, path) as kernel:
+        killed_by(kernel, deadly)
+        kernel.restart()
+        write_notebook(path, block("alpha==1.0"), "import alpha")
+        kernel.execute("1 + 1")
+        kernel.restart()
+        assert kernel.execute("import alpha\nalpha.__version__").result == "'1.0'"
+
+
+def test_an_early_death_that_nobody_has_watched_is_explained_after_one_restart(
+    offline_home: Home, path: Path, deadly: str
+) -> None:
+    with opened(offline_home, path) as kernel:
+        manager = kernel.manager
+        assert manager is not None
+        assert kernel.execute(block(deadly) + "mine = 1").status == "ok"
+        manager.restart_kernel()
+        process = kernel.pid
+        wait_until(lambda: _has_ended(process), what="the kernel's early death")
+        kernel.restart()
+        assert "right after its start" in kernel.execute("touched = True").traceback
+
+
+def _has_ended(process: int) -> bool:
+    """Look whether a child has ended, without collecting it."""
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None

@@ -1,4 +1,4 @@
-"""Look at environments: find, status, list. Nothing is changed."""
+"""Look at environments: find, status, list. No environment is changed."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from ipy_scriptenv.metadata import local_paths
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import FileStat, Package, Python, Record, Source
 from ipy_scriptenv.store import CHANGING, Store, environment_python, read_regular, stat_of
-from ipy_scriptenv.uv import Event, Uv, find_uv, is_environment
+from ipy_scriptenv.uv import Event, Uv, find_uv, ignore, is_environment
 
 __all__ = [
     "Condition",
@@ -36,10 +36,6 @@ __all__ = [
 ]
 
 
-def _no_event(_event: Event) -> None:
-    """Take no notice of an event."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What every verb works with.
@@ -49,12 +45,8 @@ class Context:
     """
 
     store: Store = field(default_factory=lambda: Store(settings.home()))
-    on_event: Callable[[Event], None] = _no_event
-    cancel: Cancel | None = None
-
-    def is_cancelled(self) -> bool:
-        """Say whether the work was told to end."""
-        return self.cancel is not None and self.cancel.is_set
+    on_event: Callable[[Event], None] = ignore
+    cancel: Cancel = field(default_factory=Cancel)
 
     def uv(self, held: Held | None = None) -> Uv:
         """Give uv; it inherits the lock *held* and tells this context's listener."""
@@ -160,8 +152,15 @@ _LARGEST = 64 * 2**20
 _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 
 
-def deciding(source: Source, block: str | None, *, python: Python) -> Deciding:
-    """Read what decides what the environment of *source* should hold, if its block is *block*."""
+def deciding(
+    source: Source, block: str | None, *, python: Python, folder: Path | None = None
+) -> Deciding:
+    """Read what decides what the environment of *source* should hold, if its block is *block*.
+
+    :param folder: where relative paths in the block start, for a source without a file
+    """
+    if source.path is not None:
+        folder = Path(source.path).parent
     watch: dict[str, FileStat | None] = {python.base: stat_of(Path(python.base))}
     config: dict[str, str] = {}
     for path in settings.config_files():
@@ -175,7 +174,7 @@ def deciding(source: Source, block: str | None, *, python: Python) -> Deciding:
         watch[str(lock_path)] = stat_of(lock_path)
         lock = _read(lock_path)
     local: dict[str, FileStat | None] = {}
-    for path in _local_build_files(source, block):
+    for path in _local_build_files(block, folder):
         local[str(path)] = watch[str(path)] = stat_of(path)
     lock_sha256 = None if lock is None else hashlib.sha256(lock).hexdigest()
     digest = settings.resolver_settings()
@@ -200,11 +199,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _local_build_files(source: Source, block: str | None) -> Iterable[Path]:
-    if block is None or source.path is None:
+def _local_build_files(block: str | None, folder: Path | None) -> Iterable[Path]:
+    if block is None or folder is None:
         return ()
     try:
-        places = local_paths(block, folder=Path(source.path).parent)
+        places = local_paths(block, folder=folder)
     except ScriptEnvError:
         return ()
     found: list[Path] = []

@@ -108,7 +108,7 @@ def start(
         context.on_event({"event": "waiting", "for": "another start of this environment"})
 
     with exclusive(
-        store.lock(name), timeout=wait, on_wait=tell, cancelled=context.is_cancelled
+        store.lock(name), timeout=wait, on_wait=tell, cancelled=lambda: context.cancel.is_set
     ) as held:
         # What is left of the time: lock and layer together are waited for no longer than *wait*.
         wait = max(1.0, wait - (time.monotonic() - began))

@@ -121,7 +121,10 @@ def sync(
         context.on_event({"event": "waiting", "for": "another change of this environment"})
 
     with exclusive(
-        store.lock(name), timeout=lock_timeout(), on_wait=tell, cancelled=context.is_cancelled
+        store.lock(name),
+        timeout=lock_timeout(),
+        on_wait=tell,
+        cancelled=lambda: context.cancel.is_set,
     ) as held:
         store.sweep(name)
         standing = inspect(store, name, source)
@@ -141,7 +144,7 @@ def sync(
             standing=standing,
             wanted=wanted,
             python=found,
-            decides=deciding(source, wanted.block, python=found),
+            decides=deciding(source, wanted.block, python=found, folder=folder),
             kernels=running_kernels(store.live(name)),
             asker=asker,
             held=held,

@@ -34,13 +34,13 @@ def main(environment: str, home: str, record: dict[str, Any]) -> None:
 
     Called by the launcher, which is ``__main__``, with the record as it was read just now.
     """
+    if "PYTHONPATH" in os.environ:
+        os.environ["PYTHONPATH"] = check.absolute_entries(os.environ["PYTHONPATH"])
     prepared = os.environ.pop(_PREPARED, None) is not None
     layer = _layer_path(home, record)
     if not prepared and _must_ask_host(environment, record, layer):
         _become_host_launch(environment, record)
     _set_paths(environment, layer)
-    if "PYTHONPATH" in os.environ:
-        os.environ["PYTHONPATH"] = check.absolute_entries(os.environ["PYTHONPATH"])
     initial = dict(os.environ)
     _set_variables(environment, os.path.join(home, "kernel-side-v1", record["kernel_side"]))
     lock = live.hold(environment, home, record["kernel"])

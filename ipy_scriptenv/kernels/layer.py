@@ -98,7 +98,7 @@ def ensure_layer(store: Store, uv: Uv, python: Python) -> Layer:
         store.lock(f"layer-{name}"),
         timeout=settings.lock_timeout(),
         on_wait=tell,
-        cancelled=uv.is_cancelled,
+        cancelled=lambda: uv.cancel.is_set,
     ) as held:
         found = find_layer(store, name)
         if found is not None:
@@ -165,7 +165,7 @@ def _install(uv: Uv, environment: Path, listing: Path) -> None:
         raise
 
 
-def _compile(environment: Path, site: Path, final: Path, cancel: Cancel | None) -> None:
+def _compile(environment: Path, site: Path, final: Path, cancel: Cancel) -> None:
     """Compile every module for its final place, so that no start has to."""
     argv = [
         str(environment_python(environment)),
