@@ -26,12 +26,11 @@ from urllib.request import Request, urlopen
 
 import websocket
 
+from tests.stage import write_notebook
+
 __all__ = ["Execution", "JupyterServer", "Kernel", "Refused", "running_lab", "write_notebook"]
 
 Json = dict[str, Any]
-
-GENERIC = "scriptenv"
-"""Name of the kernelspec that a shared notebook should name."""
 
 PATIENCE = 60.0
 """Seconds to wait for an answer before the test fails."""
@@ -419,38 +418,6 @@ class JupyterServer:
                 body = {"path": moved, "name": Path(moved).name, "type": session["type"]}
                 self.request("PATCH", f"api/sessions/{session['id']}", body)
         return renamed
-
-
-def write_notebook(path: Path, *cells: str, kernel_name: str = GENERIC) -> Path:
-    """Write a notebook of code cells that have not run, and give its path back.
-
-    :param kernel_name: the kernelspec that its metadata name
-    """
-    content = {
-        "cells": [
-            {
-                "cell_type": "code",
-                "id": f"cell-{number}",
-                "execution_count": None,
-                "metadata": {},
-                "outputs": [],
-                "source": cell,
-            }
-            for number, cell in enumerate(cells, 1)
-        ],
-        "metadata": {
-            "kernelspec": {
-                "name": kernel_name,
-                "display_name": "Python (scriptenv)",
-                "language": "python",
-            }
-        },
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    return path
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from jupyter_client.manager import KernelManager
 from ipy_scriptenv.identity import file_environment_name, kernelspec_name
 from tests.index.build import Distribution, _wheel
 from tests.jupyter_server import Execution as ServersExecution
+from tests.stage import GENERIC, block_of, commented, write_notebook
 
 __all__ = [
     "GENERIC",
@@ -40,7 +41,6 @@ __all__ = [
     "install_generic",
     "kernelspec_of",
     "launched",
-    "notebook",
     "online",
     "opened",
     "pip_list",
@@ -54,9 +54,6 @@ __all__ = [
 
 Json = dict[str, Any]
 _Value = TypeVar("_Value")
-
-GENERIC = "scriptenv"
-"""Name of the generic kernelspec."""
 
 PATIENCE = 100.0
 """Seconds to wait for an answer before the test fails."""
@@ -85,39 +82,8 @@ def block(*dependencies: str, python: str | None = None, more: str = "") -> str:
     :param python: what ``requires-python`` says
     :param more: TOML that follows, such as a ``[tool.uv]`` table
     """
-    lines = [] if python is None else [f'requires-python = "{python}"']
-    lines += [f"dependencies = {json.dumps(list(dependencies))}", *more.splitlines()]
-    inside = "".join(f"# {line}".rstrip() + "\n" for line in lines)
-    return f"# /// script\n{inside}# ///\n"
-
-
-def notebook(*cells: str) -> str:
-    """Write a notebook of code cells."""
-    return json.dumps(
-        {
-            "cells": [
-                {
-                    "cell_type": "code",
-                    "id": f"cell-{number}",
-                    "metadata": {},
-                    "source": cell,
-                    "outputs": [],
-                    "execution_count": None,
-                }
-                for number, cell in enumerate(cells)
-            ],
-            "metadata": {"language_info": {"name": "python"}},
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        }
-    )
-
-
-def write_notebook(path: Path, *cells: str) -> Path:
-    """Write a notebook of code cells to *path*, whose folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(notebook(*cells), encoding="utf-8")
-    return path
+    toml = block_of(*dependencies, requires_python=python)
+    return commented("\n".join([toml, *more.splitlines()]))
 
 
 # What stands for it.
@@ -191,26 +157,7 @@ def wait_until(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution(ServersExecution):
-    """What came of one request, and what of it a notebook would keep."""
-
-    @property
-    def shown(self) -> list[Json]:
-        """The outputs that stand in the cell in the end, each with its ``msg_type``."""
-        outputs: list[Json] = []
-        clear_at_next = False
-        for message in self.messages:
-            kind = message["header"]["msg_type"]
-            if kind == "clear_output":
-                if message["content"]["wait"]:
-                    clear_at_next = True
-                else:
-                    outputs.clear()
-            elif kind in ("stream", "error", "execute_result", "display_data"):
-                if clear_at_next:
-                    outputs.clear()
-                    clear_at_next = False
-                outputs.append({"msg_type": kind, **message["content"]})
-        return outputs
+    """What came of one request, with what tests of kernels ask of it."""
 
     @property
     def shown_text(self) -> str:

@@ -27,9 +27,11 @@ from ipy_scriptenv.record import Python, Record
 from ipy_scriptenv.store import RECORD, Store
 
 __all__ = [
+    "GENERIC",
     "PROGRAM",
     "block_of",
     "call",
+    "commented",
     "exclusively_held",
     "installed",
     "listing",
@@ -44,6 +46,9 @@ __all__ = [
     "write_notebook",
     "write_script",
 ]
+
+GENERIC = "scriptenv"
+"""Name of the generic kernelspec, which a shared notebook should name."""
 
 PROGRAM = (sys.executable, "-m", "ipy_scriptenv")
 
@@ -78,25 +83,36 @@ def commented(toml: str, code: str = "") -> str:
     return "\n".join(["# /// script", *lines, "# ///", code])
 
 
-def write_notebook(path: Path, *cells: str) -> Path:
-    """Write a notebook of code cells, and give its path."""
+def write_notebook(path: Path, *cells: str, kernel_name: str = GENERIC) -> Path:
+    """Write a notebook of code cells that have not run, and give its path.
+
+    :param path: its folder is made where it is missing
+    :param kernel_name: the kernelspec that its metadata name
+    """
     content = {
-        "nbformat": 4,
-        "nbformat_minor": 5,
-        "metadata": {},
         "cells": [
             {
                 "cell_type": "code",
                 "id": f"cell-{number}",
-                "metadata": {},
-                "source": source,
                 "execution_count": None,
+                "metadata": {},
                 "outputs": [],
+                "source": cell,
             }
-            for number, source in enumerate(cells)
+            for number, cell in enumerate(cells, 1)
         ],
+        "metadata": {
+            "kernelspec": {
+                "name": kernel_name,
+                "display_name": "Python (scriptenv)",
+                "language": "python",
+            }
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
     }
-    path.write_text(json.dumps(content))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return path
 
 

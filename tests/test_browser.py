@@ -20,8 +20,9 @@ import psutil
 import pytest
 
 from tests.conftest import Home, Layers, _move_in
-from tests.jupyter_server import JupyterServer, running_lab, write_notebook
+from tests.jupyter_server import JupyterServer, running_lab
 from tests.kernels import environment_of
+from tests.stage import write_notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page

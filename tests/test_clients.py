@@ -28,8 +28,8 @@ from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.identity import kernelspec_name
 from tests.conftest import Home, Layers, _move_in
-from tests.jupyter_server import write_notebook
 from tests.kernels import GENERIC, launched
+from tests.stage import write_notebook
 
 BLOCK = '# /// script\n# dependencies = ["alpha<2"]\n# ///\n'
 ALPHA = f"{BLOCK}import alpha\nalpha.__version__"

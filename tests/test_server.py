@@ -16,8 +16,9 @@ from ipy_scriptenv import environments, settings
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.store import Store
 from tests.conftest import Home, Layers, _move_in
-from tests.jupyter_server import Execution, Json, JupyterServer, Kernel, running_lab, write_notebook
+from tests.jupyter_server import Execution, Json, JupyterServer, Kernel, running_lab
 from tests.kernels import kernelspec_of
+from tests.stage import write_notebook
 
 ALPHA = '# /// script\n# dependencies = ["alpha<2"]\n# ///\nimport alpha\nalpha.__version__'
 NEWER_ALPHA = ALPHA.replace("<2", ">=2")
