@@ -197,9 +197,7 @@ def offline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """Make the local index the only one: uv reaches no network in this test."""
-    monkeypatch.setenv("UV_FIND_LINKS", str(index))
-    monkeypatch.setenv("UV_NO_INDEX", "1")
-    monkeypatch.setenv("UV_OFFLINE", "1")
+    _go_offline(index, monkeypatch)
     return index
 
 
@@ -217,6 +215,21 @@ def lean_home(home: Home, layers: Layers, offline: Path) -> Home:  # noqa: ARG00
     """Give such a home, faster, for a test in which no kernel runs."""
     layers.link(home, whole=False)
     return home
+
+
+@pytest.fixture(scope="module")
+def module_home(
+    tmp_path_factory: pytest.TempPathFactory, uv_cache: Path, index: Path, layers: Layers
+) -> Iterator[Home]:
+    """Give one home for all tests of a module: with the layer, and with the local index alone.
+
+    Such a module overrides `home` with it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        home = _move_in(tmp_path_factory.mktemp("module") / "home", uv_cache, patch)
+        layers.link(home)
+        _go_offline(index, patch)
+        yield home
 
 
 @pytest.fixture
@@ -273,6 +286,12 @@ def _move_in(path: Path, uv_cache: Path, patch: pytest.MonkeyPatch) -> Home:
         patch.setenv(name, str(value))
     patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     return home
+
+
+def _go_offline(index: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("UV_FIND_LINKS", str(index))
+    patch.setenv("UV_NO_INDEX", "1")
+    patch.setenv("UV_OFFLINE", "1")
 
 
 def _settings_for_an_index() -> dict[str, str]:

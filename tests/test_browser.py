@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from tests.conftest import Home, Layers, _move_in
+from tests.conftest import Home, Layers
 from tests.jupyter_server import JupyterServer, running_lab
 from tests.kernels import environment_of
 from tests.stage import write_notebook
@@ -36,17 +36,8 @@ _SCREENSHOTS = os.environ.get("SCRIPTENV_SCREENSHOTS")  # a test's home clears i
 
 
 @pytest.fixture(scope="module")
-def home(
-    tmp_path_factory: pytest.TempPathFactory, uv_cache: Path, index: Path, layers: Layers
-) -> Iterator[Home]:
-    """Give one home for all tests here: with the layer, and with the local index alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        home = _move_in(tmp_path_factory.mktemp("browser") / "home", uv_cache, patch)
-        layers.link(home)
-        patch.setenv("UV_FIND_LINKS", str(index))
-        patch.setenv("UV_NO_INDEX", "1")
-        patch.setenv("UV_OFFLINE", "1")
-        yield home
+def home(module_home: Home) -> Home:
+    return module_home
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from papermill.exceptions import PapermillExecutionError
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.identity import kernelspec_name
-from tests.conftest import Home, Layers, _move_in
+from tests.conftest import Home, Layers
 from tests.kernels import GENERIC, launched
 from tests.stage import write_notebook
 
@@ -42,17 +42,8 @@ Outputs = list[list[str]]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def home(
-    tmp_path_factory: pytest.TempPathFactory, uv_cache: Path, index: Path, layers: Layers
-) -> Iterator[Home]:
-    """Give one home for all tests here: with the layer, and with the local index alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        home = _move_in(tmp_path_factory.mktemp("clients") / "home", uv_cache, patch)
-        layers.link(home)
-        patch.setenv("UV_FIND_LINKS", str(index))
-        patch.setenv("UV_NO_INDEX", "1")
-        patch.setenv("UV_OFFLINE", "1")
-        yield home
+def home(module_home: Home) -> Home:
+    return module_home
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from ipy_scriptenv import environments, settings
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.store import Store
-from tests.conftest import Home, Layers, _move_in
+from tests.conftest import Home
 from tests.jupyter_server import Execution, Json, JupyterServer, Kernel, running_lab
 from tests.kernels import kernelspec_of
 from tests.stage import write_notebook
@@ -28,17 +28,8 @@ WHERE = "import os, sys\n[sys.prefix, os.getcwd()]"
 
 
 @pytest.fixture(scope="module")
-def home(
-    tmp_path_factory: pytest.TempPathFactory, uv_cache: Path, index: Path, layers: Layers
-) -> Iterator[Home]:
-    """Give one home for all tests here: with the layer, and with the local index alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        home = _move_in(tmp_path_factory.mktemp("server") / "home", uv_cache, patch)
-        layers.link(home)
-        patch.setenv("UV_FIND_LINKS", str(index))
-        patch.setenv("UV_NO_INDEX", "1")
-        patch.setenv("UV_OFFLINE", "1")
-        yield home
+def home(module_home: Home) -> Home:
+    return module_home
 
 
 @pytest.fixture(scope="module")
