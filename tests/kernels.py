@@ -30,7 +30,7 @@ from jupyter_client.manager import KernelManager
 from ipy_scriptenv.identity import file_environment_name, kernelspec_name
 from tests.index.build import Distribution, _wheel
 from tests.jupyter_server import Execution as ServersExecution
-from tests.stage import GENERIC, block_of, commented, write_notebook
+from tests.stage import GENERIC, HOST, block_of, commented, write_notebook
 
 __all__ = [
     "GENERIC",
@@ -43,6 +43,7 @@ __all__ = [
     "launched",
     "online",
     "opened",
+    "other_than_host",
     "pip_list",
     "python_of",
     "record_of",
@@ -118,6 +119,14 @@ def pip_list(environment: Path) -> dict[str, str]:
         [python_of(environment), "-I", "-c", question], capture_output=True, check=True, text=True
     )
     return dict(json.loads(answer.stdout))
+
+
+def other_than_host(pythons: dict[str, Path]) -> tuple[str, Path]:
+    """Give a version and an interpreter that are not the host's, the newest; skip without."""
+    for minor, python in reversed(pythons.items()):
+        if minor != HOST:
+            return minor, python
+    pytest.skip("there is one Python alone on this machine")
 
 
 def install_generic(home: _HasHome) -> str:

@@ -27,11 +27,14 @@ from ipy_scriptenv.record import Python, Record
 from ipy_scriptenv.store import RECORD, Store
 
 __all__ = [
+    "BASE",
     "GENERIC",
+    "HOST",
     "PROGRAM",
     "block_of",
     "call",
     "commented",
+    "environment_of",
     "exclusively_held",
     "installed",
     "listing",
@@ -46,6 +49,12 @@ __all__ = [
     "write_notebook",
     "write_script",
 ]
+
+BASE = str(getattr(sys, "_base_executable", sys.executable))
+"""The interpreter that the host's own environment was made from."""
+
+HOST = f"{sys.version_info[0]}.{sys.version_info[1]}"
+"""Minor version of the host's Python, such as ``3.12``."""
 
 GENERIC = "scriptenv"
 """Name of the generic kernelspec, which a shared notebook should name."""
@@ -126,6 +135,11 @@ def start(path: Path, **options: Any) -> Start:
     return environments.start(environments.locate(path), context=Context(), **options)
 
 
+def environment_of(path: Path) -> Path:
+    """Give the place of the environment of the source at *path*."""
+    return Context().store.environment(environments.name_of(environments.locate(path)))
+
+
 def record_of(environment: Path) -> Record:
     """Read the record of an environment."""
     return Record.from_json((environment / RECORD).read_text())
@@ -202,13 +216,12 @@ def throw_away_base(folder: Path) -> Path:
     Its standard library is the host's, by links; its folder of packages is its own, with one
     distribution in it.
     """
-    base = Path(getattr(sys, "_base_executable", sys.executable))
     library = Path(sysconfig.get_path("stdlib"))
-    minor = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    minor = f"python{HOST}"
     python, packages = folder / "bin" / minor, folder / "lib" / minor / "site-packages"
     python.parent.mkdir(parents=True)
     packages.mkdir(parents=True)
-    shutil.copy(base.resolve(), python)
+    shutil.copy(Path(BASE).resolve(), python)
     for entry in library.iterdir():
         if entry.name not in {"site-packages", "dist-packages", "__pycache__"}:
             (packages.parent / entry.name).symlink_to(entry)

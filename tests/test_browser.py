@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ import pytest
 
 from tests.conftest import Home, Layers
 from tests.jupyter_server import JupyterServer, running_lab
-from tests.kernels import environment_of
+from tests.kernels import environment_of, other_than_host
 from tests.stage import write_notebook
 
 if TYPE_CHECKING:
@@ -199,12 +198,9 @@ def test_a_bad_dependency_is_mended_in_its_cell_without_a_restart(
 @pytest.fixture
 def another_python(home: Home, layers: Layers, pythons: dict[str, Path]) -> str:
     """Give the version of a Python that is not the host's and has its layer; skip without."""
-    own = "{}.{}".format(*sys.version_info)
-    for minor, python in reversed(pythons.items()):
-        if minor != own:
-            layers.link(home, python)
-            return minor
-    pytest.skip("there is one Python alone on this machine")
+    minor, python = other_than_host(pythons)
+    layers.link(home, python)
+    return minor
 
 
 def test_run_all_on_a_block_for_another_python_runs_every_cell_there(

@@ -28,7 +28,7 @@ from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.identity import kernelspec_name
 from tests.conftest import Home, Layers
-from tests.kernels import GENERIC, launched
+from tests.kernels import GENERIC, launched, other_than_host
 from tests.stage import write_notebook
 
 BLOCK = '# /// script\n# dependencies = ["alpha<2"]\n# ///\n'
@@ -338,7 +338,7 @@ def test_the_argv_of_a_notebooks_kernel_works_without_the_provisioner(tmp_path: 
 def test_the_argv_of_a_notebooks_kernel_takes_another_python_if_the_file_asks_for_it(
     home: Home, layers: Layers, pythons: dict[str, Path], tmp_path: Path
 ) -> None:
-    minor, python = another_python(pythons)
+    minor, python = other_than_host(pythons)
     layers.link(home, python)
     path = write_notebook(tmp_path / "nb.ipynb", "1")
     name, environment = registered(path)
@@ -372,12 +372,3 @@ def test_the_argv_of_the_generic_kernel_imports_nothing_that_lies_beside_the_not
     with launched(GENERIC, cwd=tmp_path, env={"PYTHONPATH": searched}) as kernel:
         assert kernel.execute("1", silent=True).status == "ok"
     assert not (tmp_path / "has run").exists()
-
-
-def another_python(pythons: dict[str, Path]) -> tuple[str, Path]:
-    """Give a version and an interpreter that are not those of this process; skip without."""
-    own = "{}.{}".format(*sys.version_info)
-    for minor, python in reversed(pythons.items()):
-        if minor != own:
-            return minor, python
-    pytest.skip("there is one Python alone on this machine")

@@ -27,6 +27,7 @@ from tests.stage import (
     PROGRAM,
     call,
     commented,
+    environment_of,
     exclusively_held,
     running_kernel,
     start,
@@ -79,10 +80,6 @@ def script(lean_home: Home, tmp_path: Path) -> Path:  # noqa: ARG001 - it sets t
     folder = tmp_path / "work"
     folder.mkdir()
     return write_script(folder / "a.py", "beta")
-
-
-def environment_of(path: Path) -> Path:
-    return Context().store.environment(environments.name_of(environments.locate(path)))
 
 
 # Fields

@@ -30,6 +30,7 @@ from ipy_scriptenv.locks import is_held
 from ipy_scriptenv.store import CHANGING
 from tests.conftest import Home
 from tests.stage import (
+    environment_of,
     installed,
     record_rows,
     running_kernel,
@@ -222,10 +223,6 @@ def unharmed(script: Path) -> float:
         began = time.monotonic()
         process.join(60)
         return time.monotonic() - began
-
-
-def environment_of(script: Path) -> Path:
-    return Context().store.environment(environments.name_of(environments.locate(script)))
 
 
 def declared(script: Path) -> str:

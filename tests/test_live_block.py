@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +28,7 @@ from tests.kernels import (
     wheel,
     write_notebook,
 )
+from tests.stage import call
 
 
 @pytest.fixture
@@ -460,13 +459,6 @@ def test_an_editable_install_is_importable_at_once_and_stands_before_the_layer(
         assert kernel.execute("mine").result == "1"
 
 
-def scriptenv(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "ipy_scriptenv", *words], capture_output=True, text=True, check=False
-    )
-
-
 def test_what_another_process_installs_is_importable_in_the_next_cell(
     offline_home: Home, path: Path
 ) -> None:
@@ -476,7 +468,7 @@ def test_what_another_process_installs_is_importable_in_the_next_cell(
         assert kernel.execute("import nspkg.one").ename == "ModuleNotFoundError"
         local_project(path.parent / "thing")
         write_notebook(path, block("alpha==1.0", "nspkg-one", "local-thing", more=EDITABLE))
-        synced = scriptenv("sync", str(path))
+        synced = call("sync", path)
         assert synced.returncode == 0, synced.stderr
         done = kernel.execute("import nspkg.one, local_thing\nnspkg.one.NUMBER, local_thing.ANSWER")
         assert done.result == "(1, 42)", done.traceback
@@ -489,7 +481,7 @@ def test_another_process_may_not_change_what_a_kernel_has_imported(
     with opened(offline_home, path) as kernel:
         kernel.execute("import alpha")
         write_notebook(path, block("alpha==1.1"))
-        synced = scriptenv("sync", str(path), "--json")
+        synced = call("sync", path, "--json")
         assert synced.returncode == 1
         error = json.loads(synced.stdout)["error"]
         assert error["code"] == "environment-in-use"

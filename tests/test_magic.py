@@ -11,10 +11,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from ipy_scriptenv import environments
-from ipy_scriptenv.environments import Context
 from tests.conftest import Home
-from tests.stage import installed, sync, write_notebook, write_script
+from tests.stage import environment_of, installed, sync, write_notebook, write_script
 
 Cell = Callable[[str], tuple[str, str]]
 
@@ -52,10 +50,6 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return write_script(folder / "a.py", "beta")
-
-
-def environment_of(path: Path) -> Path:
-    return Context().store.environment(environments.name_of(environments.locate(path)))
 
 
 def test_the_extension_gives_a_line_magic(shell: Any) -> None:

@@ -21,6 +21,7 @@ from ipy_scriptenv.record import Python
 from ipy_scriptenv.settings import search_path
 from tests.conftest import Home
 from tests.stage import (
+    HOST,
     pretend_layer,
     record_of,
     start,
@@ -28,8 +29,6 @@ from tests.stage import (
     throw_away_base,
     write_script,
 )
-
-HOST = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 Verb = Callable[[Path], Python]
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from ipy_scriptenv import environments, settings
+from ipy_scriptenv import environments
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.store import Store
 from tests.conftest import Home
 from tests.jupyter_server import Execution, Json, JupyterServer, Kernel, running_lab
 from tests.kernels import kernelspec_of
-from tests.stage import write_notebook
+from tests.stage import environment_of, write_notebook
 
 ALPHA = '# /// script\n# dependencies = ["alpha<2"]\n# ///\nimport alpha\nalpha.__version__'
 NEWER_ALPHA = ALPHA.replace("<2", ">=2")
@@ -50,11 +50,6 @@ def opened(
             yield session, kernel
     finally:
         lab.delete_session(session["id"])
-
-
-def environment_of(path: Path) -> Path:
-    name = environments.name_of(environments.locate(path))
-    return Store(settings.home()).environment(name)
 
 
 def prefix(execution: Execution) -> Path:
