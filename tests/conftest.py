@@ -27,6 +27,8 @@ from ipy_scriptenv.store import Store
 from ipy_scriptenv.uv import Uv
 from tests.index.build import build_index
 from tests.jupyter_server import JupyterServer, running_lab
+from tests.kernels import block
+from tests.stage import HOST, write_notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -215,6 +217,22 @@ def lean_home(home: Home, layers: Layers, offline: Path) -> Home:  # noqa: ARG00
     """Give such a home, faster, for a test in which no kernel runs."""
     layers.link(home, whole=False)
     return home
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give a notebook on disk that declares ``alpha==1.0``."""
+    return write_notebook(tmp_path / "work" / "nb.ipynb", block("alpha==1.0"))
+
+
+@pytest.fixture
+def other(offline_home: Home, layers: Layers, pythons: dict[str, Path]) -> str:
+    """Give the minor version of another Python than the host's, whose layer stands."""
+    found = [each for each in ("3.12", "3.13", "3.11", "3.10") if each in pythons and each != HOST]
+    if not found:
+        pytest.skip("there is but one Python")
+    layers.link(offline_home, pythons[found[0]])
+    return found[0]
 
 
 @pytest.fixture(scope="module")

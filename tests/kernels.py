@@ -27,6 +27,8 @@ from jupyter_client.connect import write_connection_file
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
+from ipy_scriptenv import environments
+from ipy_scriptenv.environments import Context
 from ipy_scriptenv.identity import file_environment_name, kernelspec_name
 from tests.index.build import Distribution, _wheel
 from tests.jupyter_server import Execution as ServersExecution
@@ -38,16 +40,21 @@ __all__ = [
     "Kernel",
     "block",
     "environment_of",
+    "ephemeral",
     "install_generic",
     "kernelspec_of",
     "launched",
+    "made",
+    "minor",
     "online",
     "opened",
     "other_than_host",
     "pip_list",
+    "prefix",
     "python_of",
     "record_of",
     "started",
+    "unasked",
     "wait_until",
     "wheel",
     "write_notebook",
@@ -93,6 +100,17 @@ def block(*dependencies: str, python: str | None = None, more: str = "") -> str:
 def environment_of(home: _HasHome, source: Path) -> Path:
     """Give the place of a file's environment."""
     return home.scriptenv / "environments-v1" / file_environment_name(source.resolve())
+
+
+def ephemeral(home: _HasHome) -> list[Path]:
+    """Give the places of all environments that go with their kernels."""
+    return sorted((home.scriptenv / "environments-v1").glob("ephemeral-*"))
+
+
+def made(home: _HasHome, path: Path) -> Path:
+    """Make the environment of a notebook and its kernelspec, as opening it does."""
+    environments.start(environments.locate(path), context=Context())
+    return environment_of(home, path)
 
 
 def kernelspec_of(source: Path) -> str:
@@ -417,6 +435,26 @@ class Kernel:
                 for message in self._by_request.get(what, ())
             ]
             raise TimeoutError(f"no end to {what}{gone}; until now: {told}\n{self.said}")
+
+
+# What is asked of it without a sync.
+
+
+def unasked(kernel: Kernel, code: str) -> str:
+    """Run *code* as a client does by itself, so that nothing is synced; give what it prints."""
+    done = kernel.execute(code, store_history=False)
+    assert done.status == "ok", done.traceback
+    return done.stdout.strip()
+
+
+def prefix(kernel: Kernel) -> Path:
+    """Give the place of the environment in which a kernel runs."""
+    return Path(unasked(kernel, "import sys; print(sys.prefix)"))
+
+
+def minor(kernel: Kernel) -> str:
+    """Give the minor version of a kernel's Python."""
+    return unasked(kernel, "import sys; print('%d.%d' % sys.version_info[:2])")
 
 
 # Ways to start one.

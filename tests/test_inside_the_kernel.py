@@ -28,11 +28,6 @@ from tests.kernels import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return write_notebook(tmp_path / "work" / "nb.ipynb", block("alpha==1.0"))
-
-
 def shown(kernel: Kernel, code: str) -> str:
     """Run *code*, which must not fail, and give what its streams show."""
     done = kernel.execute(dedent(code))

@@ -1,0 +1,175 @@
+"""The kernel that explains why none could start, and kernels that die at their start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ipy_scriptenv import environments, explaining
+from ipy_scriptenv.errors import LockTimeout
+from tests.conftest import Home, Layers
+from tests.index.build import Distribution
+from tests.kernels import (
+    Kernel,
+    block,
+    environment_of,
+    kernelspec_of,
+    launched,
+    made,
+    opened,
+    pip_list,
+    wait_until,
+    wheel,
+    write_notebook,
+)
+
+# The explaining kernel.
+
+
+def test_without_a_python_that_satisfies_the_kernel_explains_and_runs_no_code(
+    offline_home: Home, path: Path, tmp_path: Path
+) -> None:
+    write_notebook(path, block(python=">=3.99"))
+    touched = tmp_path / "touched"
+    code = f"open({str(touched)!r}, 'w').close()"
+    with opened(offline_home, path) as kernel:
+        assert kernel.request("kernel_info_request", {})["status"] == "ok"
+        assert kernel.execute(code, silent=True).status == "ok"
+        assert kernel.execute(code, store_history=False).status == "ok"
+        assert kernel.complete("pri") == []
+        for _ in range(2):
+            failed = kernel.execute(code)
+            assert (failed.status, failed.ename) == ("error", "NoPython")
+            assert failed.error is not None
+            assert failed.error["ename"] == "NoPython"
+            assert ">=3.99" in failed.traceback
+            assert "requires-python" in failed.traceback, "the hint"
+            assert [each["msg_type"] for each in failed.shown] == ["error"]
+        assert not touched.exists()
+
+        write_notebook(path, block("alpha==1.0"))
+        mended = kernel.execute(code)
+        assert mended.ename == "RestartNeeded"
+        assert "Restart the kernel" in mended.traceback
+        assert not touched.exists()
+        kernel.restart()
+        done = kernel.execute(code + "\nimport alpha\nalpha.__version__")
+        assert done.result == "'1.0'", done.traceback
+        assert touched.exists()
+
+
+@pytest.mark.usefixtures("offline")
+def test_without_a_layer_the_kernel_explains_until_it_can_be_built(
+    *,
+    home: Home,
+    path: Path,
+    tmp_path: Path,
+    layers: Layers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listing = tmp_path / "layer.txt"
+    listing.write_text(f"no-such-kernel==1.0 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    monkeypatch.setenv("SCRIPTENV_LAYER_LOCK", str(listing))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty-cache"))
+    touched = tmp_path / "touched"
+    code = f"open({str(touched)!r}, 'w').close()"
+    with opened(home, path) as kernel:
+        failed = kernel.execute(code)
+        assert failed.status == "error"
+        assert "no-such-kernel" in failed.traceback
+        assert not touched.exists()
+        monkeypatch.delenv("SCRIPTENV_LAYER_LOCK")
+        layers.link(home)
+        kernel.restart(env=dict(os.environ) | {"JPY_SESSION_NAME": str(path)})
+        done = kernel.execute(code + "\nimport alpha\nalpha.__version__")
+        assert done.result == "'1.0'", done.traceback
+        assert touched.exists()
+
+
+def test_an_argv_only_start_explains_too(offline_home: Home, path: Path, tmp_path: Path) -> None:
+    made(offline_home, path)
+    write_notebook(path, block(python=">=3.99"))
+    touched = tmp_path / "touched"
+    with launched(kernelspec_of(path), cwd=path.parent) as kernel:
+        failed = kernel.execute(f"open({str(touched)!r}, 'w').close()")
+        assert failed.ename == "NoPython"
+        assert not touched.exists()
+
+
+def test_what_a_start_waited_for_too_long_goes_on_behind_the_explaining_kernel(
+    offline_home: Home, path: Path
+) -> None:
+    error = LockTimeout("The kernel is still being prepared.")
+    argv, variables = explaining.command(error, source=environments.locate(path))
+    with launched([*argv, "-f", "{connection_file}"], env=variables, cwd=path.parent) as kernel:
+        environment = environment_of(offline_home, path)
+        wait_until((environment / "scriptenv.json").exists, what="the environment")
+        assert pip_list(environment) == {}
+        assert kernel.execute("1").ename == "RestartNeeded"
+
+
+# Kernels that die early.
+
+
+@pytest.fixture
+def deadly(tmp_path: Path, offline: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Offer a package that no kernel survives and that looks as if it fitted the layer."""
+    hollow = Distribution(name="traitlets", version="5.99", files={"traitlets/__init__.py": ""})
+    wheel(tmp_path / "wheels", hollow)
+    monkeypatch.setenv("UV_FIND_LINKS", f"{offline},{tmp_path / 'wheels'}")
+    return "traitlets>=5.4"
+
+
+def killed_by(kernel: Kernel, deadly: str) -> None:
+    """Install what no kernel survives, and restart until Jupyter's manager has seen it die."""
+    manager = kernel.manager
+    assert manager is not None
+    done = kernel.execute(block(deadly) + "mine = 1")
+    assert done.status == "ok", done.traceback
+    manager.restart_kernel()
+    wait_until(lambda: not manager.is_alive(), what="the kernel's early death")
+
+
+def test_a_kernel_that_dies_at_its_start_is_explained_at_the_next(
+    offline_home: Home, path: Path, deadly: str
+) -> None:
+    with opened(offline_home, path) as kernel:
+        killed_by(kernel, deadly)
+        kernel.restart()
+        for _ in range(2):
+            explained = kernel.execute("touched = True")
+            assert explained.status == "error"
+            assert "right after its start" in explained.traceback
+
+
+def test_mending_the_block_brings_back_a_kernel_that_dies_at_its_start(
+    offline_home: Home, path: Path, deadly: str
+) -> None:
+    with opened(offline_home, path) as kernel:
+        killed_by(kernel, deadly)
+        kernel.restart()
+        write_notebook(path, block("alpha==1.0"), "import alpha")
+        kernel.execute("1 + 1")
+        kernel.restart()
+        assert kernel.execute("import alpha\nalpha.__version__").result == "'1.0'"
+
+
+def test_an_early_death_that_nobody_has_watched_is_explained_after_one_restart(
+    offline_home: Home, path: Path, deadly: str
+) -> None:
+    with opened(offline_home, path) as kernel:
+        manager = kernel.manager
+        assert manager is not None
+        assert kernel.execute(block(deadly) + "mine = 1").status == "ok"
+        manager.restart_kernel()
+        process = kernel.pid
+        wait_until(lambda: _has_ended(process), what="the kernel's early death")
+        kernel.restart()
+        assert "right after its start" in kernel.execute("touched = True").traceback
+
+
+def _has_ended(process: int) -> bool:
+    """Look whether a child has ended, without collecting it."""
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
