@@ -1,0 +1,5 @@
+"""Tests; a failing assertion tells as much in what they share as in themselves."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.kernels", "tests.stage")

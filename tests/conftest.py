@@ -220,6 +220,14 @@ def lean_home(home: Home, layers: Layers, offline: Path) -> Home:  # noqa: ARG00
 
 
 @pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """Give the place for a script, in a folder that holds nothing else."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder / "a.py"
+
+
+@pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Give a notebook on disk that declares ``alpha==1.0``."""
     return write_notebook(tmp_path / "work" / "nb.ipynb", block("alpha==1.0"))

@@ -20,19 +20,24 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from ipy_scriptenv import environments
-from ipy_scriptenv.environments import Context, Start, Synced
+from ipy_scriptenv.environments import Asker, Context, Start, Synced
 from ipy_scriptenv.interpreters import inspect_python
 from ipy_scriptenv.kernels.layer import layer_name
+from ipy_scriptenv.plan import Loaded
 from ipy_scriptenv.record import Python, Record
-from ipy_scriptenv.store import RECORD, Store
+from ipy_scriptenv.store import CHANGING, RECORD, Store
 
 __all__ = [
+    "ALPHA",
     "BASE",
     "GENERIC",
     "HOST",
     "PROGRAM",
+    "asker",
+    "assert_whole",
     "block_of",
     "call",
+    "changes",
     "commented",
     "environment_of",
     "exclusively_held",
@@ -44,22 +49,54 @@ __all__ = [
     "running_kernel",
     "site_of",
     "start",
+    "state_of",
     "sync",
     "throw_away_base",
     "write_notebook",
+    "write_project",
     "write_script",
 ]
 
-BASE = str(getattr(sys, "_base_executable", sys.executable))
+BASE = getattr(sys, "_base_executable", sys.executable)
 """The interpreter that the host's own environment was made from."""
 
 HOST = f"{sys.version_info[0]}.{sys.version_info[1]}"
 """Minor version of the host's Python, such as ``3.12``."""
 
+ALPHA = "alpha/__init__.py"
+"""A file that a kernel has imported, where it has imported ``alpha``."""
+
 GENERIC = "scriptenv"
 """Name of the generic kernelspec, which a shared notebook should name."""
 
 PROGRAM = (sys.executable, "-m", "ipy_scriptenv")
+
+_BACKEND = """
+import pathlib, tomllib, zipfile
+
+HERE = pathlib.Path(__file__).parent
+VERSION = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]["version"]
+
+
+def write(directory, files):
+    info = f"local-{VERSION}.dist-info"
+    files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\\nName: local\\nVersion: {VERSION}\\n"
+    files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\\nTag: py3-none-any\\n"
+    files[f"{info}/RECORD"] = "".join(f"{name},,\\n" for name in [*files, f"{info}/RECORD"])
+    name = f"local-{VERSION}-py3-none-any.whl"
+    with zipfile.ZipFile(pathlib.Path(directory, name), "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
+    return name
+
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    return write(directory, {"local.py": (HERE / "local.py").read_text()})
+
+
+def build_editable(directory, config_settings=None, metadata_directory=None):
+    return write(directory, {"local.pth": str(HERE)})
+"""
 
 
 def block_of(*dependencies: str, requires_python: str | None = None, uv: str = "") -> str:
@@ -125,6 +162,18 @@ def write_notebook(path: Path, *cells: str, kernel_name: str = GENERIC) -> Path:
     return path
 
 
+def write_project(folder: Path, version: str = "1.0") -> Path:
+    """Write a project whose build backend needs nothing but itself."""
+    folder.mkdir(exist_ok=True)
+    (folder / "local.py").write_text(f"VERSION = {version!r}\n")
+    (folder / "pyproject.toml").write_text(
+        f'[project]\nname = "local"\nversion = "{version}"\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (folder / "backend.py").write_text(_BACKEND)
+    return folder
+
+
 def sync(path: Path, **options: Any) -> Synced:
     """Sync the environment of the source at *path*."""
     return environments.sync(environments.locate(path), context=Context(), **options)
@@ -138,6 +187,25 @@ def start(path: Path, **options: Any) -> Start:
 def environment_of(path: Path) -> Path:
     """Give the place of the environment of the source at *path*."""
     return Context().store.environment(environments.name_of(environments.locate(path)))
+
+
+def state_of(path: Path) -> str:
+    """Give the state of the source at *path*, as ``status`` tells it."""
+    return environments.status(environments.locate(path), context=Context()).state
+
+
+def changes(synced: Synced) -> set[tuple[str, str, str]]:
+    """Give what a sync changed: name, version, action."""
+    return {(each.name, each.version, each.action) for each in synced.changes}
+
+
+def asker(synced: Synced, uuid: str = "me", *, fresh: bool = False, imported: str = "") -> Asker:
+    """Describe a kernel that runs in an environment and asks for a sync."""
+    record = synced.record
+    loaded = Loaded(environment=frozenset({imported} if imported else ()))
+    return Asker(
+        uuid=uuid, fresh=fresh, python=record.python.base, kernel=record.kernel, loaded=loaded
+    )
 
 
 def record_of(environment: Path) -> Record:
@@ -155,6 +223,12 @@ def installed(environment: Path) -> set[str]:
     """Name what is installed in an environment, such as ``alpha==1.0``."""
     infos = [path.stem.partition("-") for path in site_of(environment).glob("*.dist-info")]
     return {f"{canonicalize_name(name)}=={version}" for name, _, version in infos}
+
+
+def assert_whole(environment: Path) -> None:
+    """Check that an environment is not half changed, and that each file has its size."""
+    assert not (environment / CHANGING).exists()
+    assert all(path.stat().st_size == size for path, size in record_rows(environment) if size)
 
 
 @contextlib.contextmanager
