@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import uuid
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,10 @@ __all__ = [
     "GENERIC",
     "HOST",
     "PROGRAM",
+    "WANTED",
     "asker",
     "assert_whole",
+    "assert_works",
     "block_of",
     "call",
     "changes",
@@ -65,6 +68,9 @@ HOST = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 ALPHA = "alpha/__init__.py"
 """A file that a kernel has imported, where it has imported ``alpha``."""
+
+WANTED = frozenset({"alpha==2.0", "beta==1.0"})
+"""What a source that declares ``beta`` has installed."""
 
 GENERIC = "scriptenv"
 """Name of the generic kernelspec, which a shared notebook should name."""
@@ -229,6 +235,17 @@ def assert_whole(environment: Path) -> None:
     """Check that an environment is not half changed, and that each file has its size."""
     assert not (environment / CHANGING).exists()
     assert all(path.stat().st_size == size for path, size in record_rows(environment) if size)
+
+
+def assert_works(environment: Path, packages: AbstractSet[str]) -> None:
+    """Check that an environment has these packages, whole, and that its Python imports them."""
+    assert installed(environment) == packages
+    assert all(path.stat().st_size == size for path, size in record_rows(environment) if size)
+    modules = [package.partition("==")[0].replace("-", "_") for package in packages]
+    question = f"import sys, {', '.join(['os', *modules])}; print(sys.prefix)"
+    python = environment / "bin" / "python"
+    answer = subprocess.run([python, "-c", question], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == str(environment)
 
 
 @contextlib.contextmanager

@@ -76,10 +76,8 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def script(lean_home: Home, tmp_path: Path) -> Path:  # noqa: ARG001 - it sets the stage
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return write_script(folder / "a.py", "beta")
+def script(lean_home: Home, script: Path) -> Path:  # noqa: ARG001 - it sets the stage
+    return write_script(script, "beta")
 
 
 # Fields

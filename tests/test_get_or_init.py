@@ -1,10 +1,9 @@
-"""Get or init: an environment is made, kept, rebuilt for another Python, or repaired."""
+"""Get or init: an environment is made, kept, or rebuilt for another Python; one for a file."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,65 +13,37 @@ from pathlib import Path
 
 import pytest
 
-from ipy_scriptenv import environments, store
+from ipy_scriptenv import environments
 from ipy_scriptenv.environments import EPHEMERAL, Context, Start
-from ipy_scriptenv.errors import (
-    EnvironmentInUse,
-    Foreign,
-    LockTimeout,
-    NewerSchema,
-    NoEnvironment,
-    NotFound,
-)
+from ipy_scriptenv.errors import EnvironmentInUse, LockTimeout, NotFound
 from ipy_scriptenv.locks import is_held
 from ipy_scriptenv.store import CHANGING, LAUNCHER, RECORD, Store
 from tests.conftest import Home
+from tests.damages import dangling_interpreter, mark, no_configuration, no_interpreter, no_record
 from tests.stage import (
+    HOST,
+    WANTED,
+    assert_works,
+    environment_of,
     exclusively_held,
-    installed,
     listing,
     pretend_layer,
     record_of,
-    record_rows,
     running_kernel,
     site_of,
     start,
     sync,
-    throw_away_base,
     write_script,
 )
 
-HOST = f"{sys.version_info[0]}.{sys.version_info[1]}"
-WANTED = {"alpha==2.0", "beta==1.0"}
-
 Verb = Callable[[Path], object]
 
-
-@pytest.fixture(autouse=True)
-def home(lean_home: Home) -> Home:
-    return lean_home
+pytestmark = pytest.mark.usefixtures("lean_home")
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return write_script(folder / "a.py", "beta")
-
-
-def environment_of(path: Path) -> Path:
-    name = environments.name_of(environments.locate(path))
-    return Context().store.environment(name)
-
-
-def assert_works(environment: Path, packages: set[str]) -> None:
-    assert installed(environment) == packages
-    assert all(path.stat().st_size == size for path, size in record_rows(environment) if size)
-    modules = [package.partition("==")[0].replace("-", "_") for package in packages]
-    question = f"import sys, {', '.join(['os', *modules])}; print(sys.prefix)"
-    python = environment / "bin" / "python"
-    answer = subprocess.run([python, "-c", question], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == str(environment)
+def script(script: Path) -> Path:
+    return write_script(script, "beta")
 
 
 # Create
@@ -201,327 +172,6 @@ def test_an_environment_is_not_rebuilt_under_a_running_kernel(
     assert listing(environment / "lib") == before
 
 
-# Repair
-
-
-def no_configuration(environment: Path) -> None:
-    (environment / "pyvenv.cfg").unlink()
-
-
-def empty_configuration(environment: Path) -> None:
-    (environment / "pyvenv.cfg").write_text("")
-
-
-def truncated_configuration(environment: Path) -> None:
-    text = (environment / "pyvenv.cfg").read_text()
-    (environment / "pyvenv.cfg").write_text(text[: text.index("=") + 2])
-
-
-def configuration_without_home(environment: Path) -> None:
-    lines = (environment / "pyvenv.cfg").read_text().splitlines()
-    kept = [line for line in lines if not line.startswith("home")]
-    (environment / "pyvenv.cfg").write_text("\n".join(kept))
-
-
-def folder_for_configuration(environment: Path) -> None:
-    no_configuration(environment)
-    (environment / "pyvenv.cfg").mkdir()
-
-
-def no_interpreter(environment: Path) -> None:
-    (environment / "bin" / "python").unlink()
-
-
-def dangling_interpreter(environment: Path) -> None:
-    no_interpreter(environment)
-    (environment / "bin" / "python").symlink_to("/nonexistent/python")
-
-
-def folder_for_interpreter(environment: Path) -> None:
-    no_interpreter(environment)
-    (environment / "bin" / "python").mkdir()
-
-
-def no_commands(environment: Path) -> None:
-    shutil.rmtree(environment / "bin")
-
-
-def mark(environment: Path) -> None:
-    (environment / CHANGING).touch()
-
-
-def no_record(environment: Path) -> None:
-    (environment / RECORD).unlink()
-
-
-def empty_record(environment: Path) -> None:
-    (environment / RECORD).write_text("")
-
-
-def truncated_record(environment: Path) -> None:
-    text = (environment / RECORD).read_text()
-    (environment / RECORD).write_text(text[: len(text) // 2])
-
-
-def incomplete_record(environment: Path) -> None:
-    (environment / RECORD).write_text('{"schema": 1}')
-
-
-def record_of_wrong_types(environment: Path) -> None:
-    data = json.loads((environment / RECORD).read_text())
-    (environment / RECORD).write_text(json.dumps(data | {"watch": 1}))
-
-
-def folder_for_record(environment: Path) -> None:
-    no_record(environment)
-    (environment / RECORD).mkdir()
-
-
-def emptied_packages(environment: Path) -> None:
-    for path in site_of(environment).iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-def no_packages(environment: Path) -> None:
-    shutil.rmtree(environment / "lib")
-
-
-def one_package_missing(environment: Path) -> None:
-    for path in site_of(environment).glob("alpha*"):
-        shutil.rmtree(path)
-
-
-def nothing_but_a_folder(environment: Path) -> None:
-    shutil.rmtree(environment)
-    environment.mkdir()
-
-
-DAMAGES = [
-    no_configuration,
-    empty_configuration,
-    truncated_configuration,
-    configuration_without_home,
-    folder_for_configuration,
-    no_interpreter,
-    dangling_interpreter,
-    folder_for_interpreter,
-    no_commands,
-    mark,
-    no_record,
-    empty_record,
-    truncated_record,
-    incomplete_record,
-    record_of_wrong_types,
-    folder_for_record,
-    emptied_packages,
-    no_packages,
-    nothing_but_a_folder,
-]
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_what_is_damaged_is_told_and_rebuilt(
-    script: Path, tmp_path: Path, damage: Callable[[Path], None]
-) -> None:
-    source, context = environments.locate(script), Context()
-    environment = sync(script).path
-    damage(environment)
-    shutil.copytree(environment, tmp_path / "damaged", symlinks=True)
-    assert environments.status(source, context=context).state == "broken"
-    with pytest.raises(NoEnvironment):
-        environments.find(source, context=context)
-    start(script)
-    assert_works(environment, set())
-    assert environments.status(source, context=context).state == "stale"
-    shutil.rmtree(environment)
-    (tmp_path / "damaged").rename(environment)
-    assert sync(script).action == "rebuilt"
-    assert not (environment / CHANGING).exists()
-    assert_works(environment, WANTED)
-    assert sync(script).action == "kept"
-
-
-def test_a_sync_brings_back_a_package_that_is_missing(script: Path) -> None:
-    environment = sync(script).path
-    one_package_missing(environment)
-    assert sync(script).action == "updated"
-    assert_works(environment, WANTED)
-
-
-@pytest.mark.parametrize("verb", [start, sync])
-def test_the_base_interpreters_packages_are_not_touched_in_a_repair(
-    script: Path, tmp_path: Path, verb: Verb
-) -> None:
-    """Without ``pyvenv.cfg`` uv takes it for the base, and an exact sync empties that."""
-    python = throw_away_base(tmp_path / "base")
-    packages = site_of(tmp_path / "base")
-    before = listing(packages)
-    environment = sync(script, python=str(python)).path
-    assert record_of(environment).python.base == str(python)
-    (environment / "pyvenv.cfg").unlink()
-    verb(script)
-    sync(script)
-    assert listing(packages) == before
-    assert_works(environment, WANTED)
-
-
-def test_the_base_interpreters_packages_are_not_touched_under_a_running_kernel(
-    home: Home, script: Path, tmp_path: Path
-) -> None:
-    python = throw_away_base(tmp_path / "base")
-    packages = site_of(tmp_path / "base")
-    before = listing(packages)
-    environment = sync(script, python=str(python)).path
-    (environment / "pyvenv.cfg").unlink()
-    write_script(script, "gamma")
-    with running_kernel(home.scriptenv, environment.name):
-        sync(script)
-    assert listing(packages) == before
-    assert_works(environment, {"gamma==1.0", "alpha==1.1"})
-
-
-@pytest.mark.parametrize("verb", [start, sync])
-@pytest.mark.parametrize("gone", [True, False])
-def test_an_interpreter_that_is_gone_or_does_not_start_is_replaced(
-    script: Path, tmp_path: Path, verb: Verb, *, gone: bool
-) -> None:
-    python = throw_away_base(tmp_path / "base")
-    environment = sync(script, python=str(python)).path
-    if gone:
-        shutil.rmtree(tmp_path / "base")
-    else:
-        python.chmod(0o600)
-    verb(script)
-    assert os.access(record_of(environment).python.base, os.X_OK)
-    sync(script)
-    assert_works(environment, WANTED)
-
-
-# What is never touched
-
-
-@pytest.mark.parametrize("verb", [start, sync])
-def test_a_record_of_a_newer_version_is_an_error(script: Path, verb: Verb) -> None:
-    environment = sync(script).path
-    data = json.loads((environment / RECORD).read_text())
-    (environment / RECORD).write_text(json.dumps({"schema": 2, "source": data["source"]}))
-    before = listing(environment)
-    with pytest.raises(NewerSchema) as refused:
-        verb(script)
-    assert "upgrade" in refused.value.hint.lower()
-    assert listing(environment) == before
-
-
-@pytest.mark.parametrize("verb", [start, sync])
-def test_a_record_of_another_source_is_an_error(script: Path, verb: Verb) -> None:
-    environment = sync(script).path
-    record = environment / RECORD
-    record.write_text(record.read_text().replace(str(script), "/another/source.py"))
-    before = listing(environment)
-    with pytest.raises(Foreign) as refused:
-        verb(script)
-    assert "`/another/source.py`" in str(refused.value)
-    assert listing(environment) == before
-
-
-def foreign_file(place: Path, _aside: Path) -> None:
-    place.write_text("precious")
-
-
-def foreign_folder(place: Path, _aside: Path) -> None:
-    place.mkdir()
-    (place / "precious").write_text("precious")
-
-
-def foreign_environment(place: Path, _aside: Path) -> None:
-    """A virtual environment that somebody else has made."""
-    foreign_folder(place, _aside)
-    (place / "pyvenv.cfg").write_text("home = /usr/bin\n")
-    (place / "bin").mkdir()
-    (place / "bin" / "python").symlink_to(sys.executable)
-
-
-def link_to_a_folder(place: Path, aside: Path) -> None:
-    foreign_folder(aside, aside)
-    place.symlink_to(aside)
-
-
-def link_to_an_empty_folder(place: Path, aside: Path) -> None:
-    aside.mkdir()
-    place.symlink_to(aside)
-
-
-def link_to_nothing(place: Path, aside: Path) -> None:
-    place.symlink_to(aside)
-
-
-def link_to_an_environment(place: Path, aside: Path) -> None:
-    """One of ours even: a link never is."""
-    aside.mkdir()
-    (aside / RECORD).write_text("{}")
-    (aside / LAUNCHER).write_text("")
-    place.symlink_to(aside)
-
-
-def pipe(place: Path, _aside: Path) -> None:
-    os.mkfifo(place)
-
-
-@pytest.mark.parametrize("verb", [start, sync])
-@pytest.mark.parametrize(
-    "foreign",
-    [
-        foreign_file,
-        foreign_folder,
-        foreign_environment,
-        link_to_a_folder,
-        link_to_an_empty_folder,
-        link_to_nothing,
-        link_to_an_environment,
-        pipe,
-    ],
-)
-def test_what_is_foreign_is_not_touched(
-    *, script: Path, tmp_path: Path, foreign: Callable[[Path, Path], None], verb: Verb
-) -> None:
-    Context().store.prepare()
-    place = environment_of(script)
-    foreign(place, tmp_path / "aside")
-    before = listing(place.parent), listing(tmp_path / "aside"), place.lstat()
-    with pytest.raises(Foreign) as refused:
-        verb(script)
-    assert refused.value.code == "foreign"
-    assert f"`{place}`" in str(refused.value)
-    after = listing(place.parent), listing(tmp_path / "aside"), place.lstat()
-    assert after[:2] == before[:2]
-    assert (after[2].st_ino, after[2].st_mtime_ns) == (before[2].st_ino, before[2].st_mtime_ns)
-
-
-@pytest.mark.parametrize("folder", ["environments-v1", "kernels-v1", "locks", "work-v1"])
-def test_a_link_in_place_of_a_folder_of_ours_is_refused(
-    home: Home, script: Path, tmp_path: Path, folder: str
-) -> None:
-    aside = tmp_path / "aside"
-    (home.scriptenv / folder).rename(aside)
-    (home.scriptenv / folder).symlink_to(aside)
-    before = listing(aside)
-    with pytest.raises(Foreign):
-        start(script)
-    assert listing(aside) == before
-
-
-@pytest.mark.parametrize("verb", [start, sync])
-def test_nothing_is_written_beside_the_source(script: Path, verb: Verb) -> None:
-    """So a folder that is read-only does as well; root may write into it all the same."""
-    script.parent.chmod(0o555)
-    before = listing(script.parent), script.parent.stat().st_mtime_ns
-    verb(script)
-    assert (listing(script.parent), script.parent.stat().st_mtime_ns) == before
-
-
 # One file, one environment
 
 
@@ -594,153 +244,6 @@ def test_a_name_that_is_no_text_works(script: Path) -> None:
     start(path)
     assert environment.stat().st_ino == before
     assert_works(environment, WANTED)
-
-
-# Leftovers
-
-
-def test_builds_that_a_crash_left_are_swept(script: Path, tmp_path: Path) -> None:
-    environment = start(script).path
-    left = environment.parent / f".building-{environment.name}-0123abcd"
-    anothers = environment.parent / f".building-{start(write_script(tmp_path / 'b.py')).name}-0"
-    for folder in (left, anothers):
-        folder.mkdir()
-        (folder / "file").touch()
-    start(script)
-    assert not left.exists()
-    assert anothers.exists()
-
-
-def test_the_build_of_another_is_not_swept_however_long_it_takes(
-    home: Home, script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A download may take hours, and nothing in the folder changes meanwhile."""
-    other = environment_of(write_script(tmp_path / "b.py"))
-    Context().store.prepare()
-    build = other.with_name(f".building-{other.name}-0123abcd")
-    build.mkdir()
-    monkeypatch.setattr(store, "_ABANDONED", -1)
-    with exclusively_held(home.scriptenv / "locks" / f"{other.name}.lock"):
-        start(script)
-        assert build.exists()
-
-
-def test_a_sweep_takes_nothing_out_of_an_environment(
-    script: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    environment = sync(script).path
-    before = {path.name for path in environment.iterdir()}
-    monkeypatch.setattr(store, "_ABANDONED", -1)
-    start(script)
-    assert {path.name for path in environment.iterdir()} == before
-
-
-def test_what_was_removed_but_not_deleted_is_swept_when_it_is_old(
-    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    removed = start(write_script(tmp_path / "b.py")).path
-    with monkeypatch.context() as killed:
-        killed.setattr(store, "remove_tree", lambda _path: None)
-        Context().store.remove_environment(removed)
-    environment = start(script).path
-    assert len([*environment.parent.iterdir()]) == 2
-    monkeypatch.setattr(store, "_ABANDONED", -1)
-    start(script)
-    assert [*environment.parent.iterdir()] == [environment]
-
-
-@pytest.mark.parametrize("verb", [start, sync])
-def test_an_environment_that_a_kill_left_without_its_name_gets_it_back(
-    script: Path, verb: Verb, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a kill leaves it that comes when the old one has gone and the new one has not come."""
-    environment = sync(script).path
-    before = environment.stat().st_ino
-    rename = Path.rename
-
-    def stop_at_the_build(path: Path, target: Path) -> Path:
-        if path.name.startswith(".building-"):
-            raise KeyboardInterrupt
-        return rename(path, target)
-
-    write_script(script, "nspkg-one")
-    with monkeypatch.context() as killed:
-        killed.setattr(Path, "rename", stop_at_the_build)
-        with pytest.raises(KeyboardInterrupt):
-            sync(script)
-    assert not environment.exists()
-    write_script(script, "beta")
-    verb(script)
-    assert environment.stat().st_ino == before
-    assert_works(environment, WANTED)
-    assert [*environment.parent.iterdir()] == [environment]
-
-
-def test_a_link_among_leftovers_is_not_followed(script: Path, tmp_path: Path) -> None:
-    environment = start(script).path
-    aside = tmp_path / "aside"
-    aside.mkdir()
-    (aside / "precious").touch()
-    (environment.parent / f".building-{environment.name}-0").symlink_to(aside)
-    start(script)
-    assert (aside / "precious").exists()
-
-
-@pytest.mark.parametrize("verb", [start, sync])
-def test_nothing_is_left_over(home: Home, script: Path, verb: Verb) -> None:
-    environment = environment_of(script)
-    verb(script)
-    verb(script)
-    (environment / "pyvenv.cfg").unlink()
-    verb(script)
-    assert [*environment.parent.iterdir()] == [environment]
-    assert [path.name for path in (home.scriptenv / "work-v1").iterdir()] == ["uv.toml"]
-    assert not [path for path in home.scriptenv.rglob(".*-*") if path.name != ".lock"]
-
-
-@pytest.mark.parametrize(
-    "left",
-    [
-        "work-v1/.{name}.py-0123abcd",
-        "environments-v1/{name}/.scriptenv.json-0123abcd",
-        "kernel-side-v1/.building-0123456789abcdef",
-    ],
-)
-def test_files_that_a_crash_left_half_written_are_swept(
-    home: Home, script: Path, left: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = start(script)
-    path = home.scriptenv / left.format(name=started.name)
-    path.touch()
-    # What is nobody's by its name goes once it is older than any work can be.
-    monkeypatch.setattr("ipy_scriptenv.store._ABANDONED", -1.0)
-    sync(script)
-    sync(script)
-    assert not path.exists()
-
-
-# Permissions
-
-
-def test_everything_is_the_users_alone(home: Home, script: Path) -> None:
-    home.scriptenv.chmod(0o755)
-    old = os.umask(0)
-    try:
-        environment = sync(script).path
-    finally:
-        os.umask(old)
-    folders = [home.scriptenv, environment, *(p for p in home.scriptenv.iterdir() if p.is_dir())]
-    assert {str(path): oct(path.stat().st_mode & 0o777) for path in folders} == {
-        str(path): "0o700" for path in folders
-    }
-    files = [
-        environment / RECORD,
-        environment / LAUNCHER,
-        *(path for path in (home.scriptenv / "locks").iterdir() if path.is_file()),
-    ]
-    assert {str(path): oct(path.stat().st_mode & 0o777) for path in files} == {
-        str(path): "0o600" for path in files
-    }
 
 
 # Several at once

@@ -45,11 +45,9 @@ def cell(shell: Any, capsys: pytest.CaptureFixture[str]) -> Cell:
 
 
 @pytest.fixture
-def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return write_script(folder / "a.py", "beta")
+def script(script: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(script.parent)
+    return write_script(script, "beta")
 
 
 def test_the_extension_gives_a_line_magic(shell: Any) -> None:

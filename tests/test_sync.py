@@ -13,12 +13,7 @@ from uv import find_uv_bin
 
 from ipy_scriptenv import environments, plan
 from ipy_scriptenv.environments import EPHEMERAL, Context
-from ipy_scriptenv.errors import (
-    EngineFailed,
-    EnvironmentInUse,
-    Offline,
-    RestartNeeded,
-)
+from ipy_scriptenv.errors import EngineFailed, EnvironmentInUse, Offline, RestartNeeded
 from ipy_scriptenv.record import OWN, Package
 from ipy_scriptenv.uv import Event
 from tests.conftest import Home

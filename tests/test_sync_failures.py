@@ -11,13 +11,7 @@ import pytest
 
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context
-from ipy_scriptenv.errors import (
-    Interrupted,
-    LockTimeout,
-    Offline,
-    ResolutionFailed,
-    ScriptEnvError,
-)
+from ipy_scriptenv.errors import Interrupted, LockTimeout, Offline, ResolutionFailed, ScriptEnvError
 from ipy_scriptenv.locks import is_held
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.store import CHANGING

@@ -13,9 +13,7 @@ import pytest
 from uv import find_uv_bin
 
 from ipy_scriptenv import plan
-from ipy_scriptenv.errors import (
-    ScriptEnvError,
-)
+from ipy_scriptenv.errors import ScriptEnvError
 from ipy_scriptenv.kernel_side.check import may_have_changed, settings_digest
 from tests.conftest import Home
 from tests.stage import (
