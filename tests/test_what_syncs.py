@@ -280,11 +280,15 @@ def test_a_hostile_folder_is_as_powerless_without_a_provisioner(
         everything_a_client_does_by_itself(kernel)
     # A changed file makes the launcher ask a host before the kernel stands.
     write_notebook(path, hostile_block(), "import mine")
-    with (
-        launched(kernelspec_of(path), cwd=folder) as kernel,
-        untouched(offline_home, path, marks),
-    ):
-        everything_a_client_does_by_itself(kernel)
+    with launched(kernelspec_of(path), cwd=folder) as kernel:
+        with untouched(offline_home, path, marks):
+            everything_a_client_does_by_itself(kernel)
+
+        # So far by itself; this is the user, and it shows that the marks work.
+        first = kernel.execute(block("alpha==1.0") + "import alpha\nimport mine")
+        assert first.status == "ok", first.traceback
+        assert [entry.name for entry in marks.iterdir()] == ["mine"]
+        assert pip_list(environment_of(offline_home, path)) == {"alpha": "1.0"}
 
 
 def test_the_folder_is_importable_and_its_modules_complete_once_a_user_has_run_a_cell(
