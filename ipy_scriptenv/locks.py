@@ -27,6 +27,8 @@ __all__ = ["Held", "RunningKernel", "became_ready", "exclusive", "is_held", "run
 _POLL = 0.05
 _PATIENCE = 1.0
 """Seconds before waiting is told."""
+_REMEMBERED = 30.0
+"""Seconds that the file of a dead kernel stays at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,10 @@ def is_held(path: Path) -> bool:
 
 
 def running_kernels(folder: Path) -> list[RunningKernel]:
-    """List the kernels whose live locks in *folder* are held; files of dead ones are removed."""
+    """List the kernels whose live locks in *folder* are held; files of dead ones are removed.
+
+    Not at once: what a kernel that died young has told is still asked for (:func:`became_ready`).
+    """
     found = []
     try:
         names = sorted(os.listdir(folder))
@@ -122,7 +127,8 @@ def running_kernels(folder: Path) -> list[RunningKernel]:
             continue
         try:
             if _try(descriptor, path):
-                path.unlink(missing_ok=True)
+                if time.time() - os.fstat(descriptor).st_mtime > _REMEMBERED:
+                    path.unlink(missing_ok=True)
                 continue
             found.append(_running(name, _read(path)))
         finally:

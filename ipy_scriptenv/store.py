@@ -213,8 +213,7 @@ class Store:
 
     def forget_locks(self, name: EnvironmentName) -> None:
         """Remove the lock files of an ephemeral environment that is gone."""
-        with contextlib.suppress(OSError):
-            self.live(name).rmdir()
+        shutil.rmtree(self.live(name), ignore_errors=True)
         with contextlib.suppress(OSError):
             self.lock(name).unlink()
 
