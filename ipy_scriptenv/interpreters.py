@@ -11,6 +11,7 @@ import json
 import platform
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,12 @@ from packaging.version import InvalidVersion, Version
 from ipy_scriptenv import processes, settings
 from ipy_scriptenv.errors import Interrupted, NoPython, Problem, ScriptEnvError, WrongCall
 from ipy_scriptenv.record import Python
+from ipy_scriptenv.store import read_regular
 from ipy_scriptenv.uv import Interpreter, Uv
 
 __all__ = ["OLDEST", "choose", "fetch", "fetchable", "host_python", "inspect_python", "satisfies"]
 
+_LARGEST = 1 << 20
 OLDEST = Version("3.9")
 """The oldest Python that a kernel of ours runs on."""
 
@@ -133,6 +136,9 @@ def fetch(uv: Uv, *, request: str | None, requires_python: SpecifierSet | None) 
     if asked is None:
         msg = f"No Python can satisfy {wanted}."
         raise NoPython(msg, hint="Ask for another Python, or change requires-python.")
+    if _downloads() in ("manual", "never", "false"):
+        msg = f"No Python on this machine satisfies {wanted}, and uv may not fetch one by itself."
+        raise NoPython(msg, hint=f"Fetch one: `uv python install '{asked}'`.")
     try:
         uv.install_python(asked)
     except Interrupted:
@@ -142,6 +148,20 @@ def fetch(uv: Uv, *, request: str | None, requires_python: SpecifierSet | None) 
         problems = error.problems or (Problem(message=str(error)),)
         raise NoPython(msg, problems=problems) from error
     return choose(uv, request=request, requires_python=requires_python, configured=True)
+
+
+def _downloads() -> str | None:
+    """Give what the user has set uv's ``python-downloads`` to: a variable, or the first file."""
+    chosen = settings.variable("UV_PYTHON_DOWNLOADS")
+    if chosen or settings.variable("UV_NO_CONFIG"):
+        return chosen
+    for path in settings.config_files():
+        try:
+            value = tomllib.loads(read_regular(path, limit=_LARGEST).decode())["python-downloads"]
+        except (OSError, ValueError, KeyError):
+            continue
+        return str(value).lower()
+    return None
 
 
 def fetchable(request: str | None, requires_python: SpecifierSet | None) -> str | None:
