@@ -18,10 +18,20 @@ from ipy_scriptenv import processes, settings
 from ipy_scriptenv.errors import EngineFailed, Interrupted, ScriptEnvError
 from ipy_scriptenv.locks import Held
 from ipy_scriptenv.processes import Cancel, Finished
+from ipy_scriptenv.record import Python
 from ipy_scriptenv.store import environment_python
 from ipy_scriptenv.uv_output import Change, Event, event_of, failure, report_of
 
-__all__ = ["Change", "Event", "Interpreter", "Uv", "find_uv", "ignore", "is_environment"]
+__all__ = [
+    "Change",
+    "Event",
+    "Interpreter",
+    "Uv",
+    "find_uv",
+    "ignore",
+    "is_environment",
+    "is_made_from",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +81,12 @@ class Uv:
             str(environment),
         )
 
-    def sync(self, script: Path, environment: Path, *, dry_run: bool = False) -> tuple[Change, ...]:
+    def sync(
+        self, script: Path, environment: Path, *, anew: bool = False, dry_run: bool = False
+    ) -> tuple[Change, ...]:
         """Bring an environment to exactly what a script declares.
 
+        :param anew: choose all versions again, whatever is installed
         :param dry_run: only tell what would change
         :raises ScriptEnvError: in the words of uv; a dry run and a failed resolution change nothing
         """
@@ -89,9 +102,8 @@ class Uv:
             "--output-format",
             "json",
         ]
-        finished = self._call(
-            *argv, *(["--dry-run"] if dry_run else []), VIRTUAL_ENV=str(environment)
-        )
+        argv += ["--upgrade"] * anew + ["--dry-run"] * dry_run
+        finished = self._call(*argv, VIRTUAL_ENV=str(environment))
         report = report_of(finished.out, finished.err)
         where = report.environment
         if where is not None and Path(where).resolve() != environment.resolve():
@@ -216,6 +228,20 @@ def is_environment(path: Path) -> bool:
         return False
     has_home = any(re.match(r"\s*home\s*=\s*\S", line) for line in text.splitlines())
     return has_home and environment_python(path).is_file()
+
+
+def is_made_from(path: Path, python: Python) -> bool:
+    """Say whether the virtual environment at *path* was made from an interpreter, as it is now."""
+    try:
+        text = (path / "pyvenv.cfg").read_text("utf-8", errors="replace")
+    except OSError:
+        return False
+    told = dict(re.findall(r"(?m)^\s*(\w+)\s*=\s*(.*?)\s*$", text))
+    try:
+        same = Path(told["home"]).samefile(Path(python.base).parent)
+    except (KeyError, OSError):
+        return False
+    return same and told.get("version_info") == python.version
 
 
 def _require_environment(path: Path) -> None:

@@ -65,8 +65,10 @@ def run_uv(
     """
     toml = staged_block(job.wanted.block or "", folder=job.folder, add=add)
     text = render_block(toml)
+    # What is installed already would be kept, although by other settings it would not be chosen.
+    anew = path == job.standing.path and job.decides.lock is None and job.settings_changed
     with job.context.store.staged(job.standing.name, text, job.decides.lock) as script:
-        return job.context.uv(job.held).sync(script, path, dry_run=dry_run)
+        return job.context.uv(job.held).sync(script, path, anew=anew, dry_run=dry_run)
 
 
 def _is_empty(path: Path, python: Python) -> bool:

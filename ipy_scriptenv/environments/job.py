@@ -8,8 +8,11 @@ from pathlib import Path
 from ipy_scriptenv.environments.building import Wanted
 from ipy_scriptenv.environments.standing import Context, Deciding, Standing
 from ipy_scriptenv.locks import Held, RunningKernel
+from ipy_scriptenv.metadata import uv_settings
 from ipy_scriptenv.plan import Loaded
 from ipy_scriptenv.record import Python, Source
+from ipy_scriptenv.settings import config_files
+from ipy_scriptenv.uv import is_made_from
 
 __all__ = ["Asker", "Job"]
 
@@ -62,7 +65,23 @@ class Job:
     def same_python(self) -> bool:
         """Whether the environment was made from the interpreter that is wanted, as it is now."""
         record = self.standing.record
-        return record is not None and (record.python.base, record.python.version) == (
+        if record is None:
+            # Its record is lost: what uv wrote tells it too.
+            return is_made_from(self.standing.path, self.python)
+        return (record.python.base, record.python.version) == (
             self.python.base,
             self.python.version,
+        )
+
+    @property
+    def settings_changed(self) -> bool:
+        """Whether what chooses the versions, beside the dependencies, is not as it was."""
+        record = self.standing.record
+        if record is None or record.fingerprint is None:
+            return False
+        files = map(str, config_files())
+        return (
+            record.settings != self.decides.settings
+            or uv_settings(record.block) != uv_settings(self.wanted.block)
+            or any(record.watch.get(each) != self.decides.watch.get(each) for each in files)
         )

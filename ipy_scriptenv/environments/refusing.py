@@ -80,9 +80,9 @@ def refuse_other_versions(
 ) -> None:
     """Refuse to put new content under kernels that have imported another version of it."""
     gone = {package.name for package in set(before) - set(after)}
-    if not gone or job.standing.record is None or not job.kernels:
+    if not gone or not job.kernels:
         return
-    site = site_packages(job.standing.path, job.standing.record.python)
+    site = site_packages(job.standing.path, job.python)
     for kernel in job.kernels:
         is_asker = job.asker is not None and kernel.uuid == job.asker.uuid
         everything = kernel.busy and not is_asker

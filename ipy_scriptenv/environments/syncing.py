@@ -182,6 +182,8 @@ def _rebuild(job: Job, action: Action) -> Synced:
     """Build everything beside, then give it the name."""
     standing = job.standing
     before = standing.record.packages if standing.record else ()
+    if standing.record is None and job.kernels:
+        before = installed_packages(standing.path, job.python)
     with building(job.context, standing, job.python, job.held) as path:
         kernel = install(job, path)
         packages = installed_packages(path, job.python)
@@ -221,7 +223,8 @@ def _stat_to_record(source: Source, record: Record | None, block: str | None) ->
     try:
         reading = read_source(source)
     except ScriptEnvError:
-        return record.source_stat
+        # It could not be read at the start either, if no stat was recorded.
+        return record.source_stat or found
     if reading is None:
         return record.source_stat
     text = None if reading.document.block is None else reading.document.block.toml

@@ -268,6 +268,7 @@ class Completion:
 
     def notes(self) -> list[str]:
         """What `status` adds about this very kernel, a sentence each."""
+        self.look_at_record()
         notes = []
         path = self.record["source"].get("path")
         if path is not None and check.file_stat(path) is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ipy_scriptenv.metadata.declaration import EMPTY, Declaration, read_declaration
 from ipy_scriptenv.metadata.documents import Document, Kind, read_document
 from ipy_scriptenv.metadata.quoting import shown, without_credentials
-from ipy_scriptenv.metadata.staging import local_paths, staged_block
+from ipy_scriptenv.metadata.staging import local_paths, staged_block, uv_settings
 
 __all__ = [
     "EMPTY",
@@ -20,5 +20,6 @@ __all__ = [
     "read_document",
     "shown",
     "staged_block",
+    "uv_settings",
     "without_credentials",
 ]

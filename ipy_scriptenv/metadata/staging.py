@@ -21,7 +21,7 @@ from ipy_scriptenv.metadata.references import (
     referred_path,
 )
 
-__all__ = ["local_paths", "staged_block"]
+__all__ = ["local_paths", "staged_block", "uv_settings"]
 
 _REQUIREMENTS = frozenset(
     {
@@ -81,6 +81,15 @@ def local_paths(toml: str, *, folder: PurePath) -> tuple[PurePath, ...]:
     paths = [referred_path(text, folder) for text in _strings(requirements)]
     paths += (joined(path, folder) for path in _source_paths(uv.get("sources")))
     return tuple(dict.fromkeys(path for path in paths if path is not None))
+
+
+def uv_settings(toml: str | None) -> dict[str, Any]:
+    """Give the ``tool.uv`` table of a block but for its sources; empty where there is none.
+
+    :raises BadBlock: if *toml* is no TOML
+    """
+    uv = _uv(read_toml(toml)) if toml else {}
+    return {key: value for key, value in uv.items() if key != "sources"}
 
 
 def _refuse_relative(folder: PurePath) -> None:
