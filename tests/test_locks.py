@@ -16,7 +16,7 @@ import pytest
 
 from ipy_scriptenv.errors import LockTimeout, PermissionRefused
 from ipy_scriptenv.kernel_side import live
-from ipy_scriptenv.locks import RunningKernel, exclusive, is_held, running_kernels
+from ipy_scriptenv.locks import RunningKernel, became_ready, exclusive, is_held, running_kernels
 from tests.stage import exclusively_held, running_kernel
 
 HOLDER = """
@@ -183,7 +183,8 @@ def test_no_kernels_run_where_there_is_no_folder(tmp_path: Path) -> None:
     assert running_kernels(tmp_path / "name.kernels") == []
 
 
-def test_files_of_dead_kernels_are_removed(tmp_path: Path) -> None:
+def test_files_of_dead_kernels_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ipy_scriptenv.locks._REMEMBERED", -1.0)
     with running_kernel(tmp_path, "name") as uuid:
         folder = tmp_path / "locks" / "name.kernels"
         (folder / "dead").write_text(json.dumps({"pid": 1}))
@@ -191,6 +192,14 @@ def test_files_of_dead_kernels_are_removed(tmp_path: Path) -> None:
         assert [path.name for path in folder.iterdir()] == [uuid]
     assert running_kernels(folder) == []
     assert [*folder.iterdir()] == []
+
+
+def test_the_file_of_a_kernel_that_died_just_now_still_tells_whether_it_was_ready(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "dead").write_text(json.dumps({"pid": 7, "ready": True}))
+    assert running_kernels(tmp_path) == []
+    assert became_ready(tmp_path, 7)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"imported": 1}', "\xff"])
