@@ -95,22 +95,18 @@ class Layers:
     folder: Path
     uv_cache: Path
 
-    def link(self, home: Home, python: Path | None = None, *, whole: bool = True) -> str:
+    def link(self, home: Home, python: Path | None = None) -> str:
         """Put the layer for an interpreter into a home, and give its name.
 
+        One symbolic link stands for its packages: thousands of files take most of a second.
+
         :param python: a base interpreter; default: the host's
-        :param whole: all of its files, which takes most of a second; otherwise one symbolic link
-            stands for its packages, which does where no kernel runs
         """
         name = self._built(python)
         store = Store(home.scriptenv)
         store.prepare()
         built, layer = Store(self.folder / "home" / "scriptenv").layers / name, store.layers / name
-        if layer.exists():
-            return name
-        if whole:
-            shutil.copytree(built, layer, copy_function=os.link)
-        else:
+        if not layer.exists():
             layer.mkdir(mode=0o700)
             (layer / "layer.json").hardlink_to(built / "layer.json")
             (layer / "site-packages").symlink_to(built / "site-packages")
@@ -214,8 +210,8 @@ def offline_home(
 
 @pytest.fixture
 def lean_home(home: Home, layers: Layers, offline: Path) -> Home:  # noqa: ARG001 - it sets the stage
-    """Give such a home, faster, for a test in which no kernel runs."""
-    layers.link(home, whole=False)
+    """Give such a home for a test in which no kernel runs."""
+    layers.link(home)
     return home
 
 
