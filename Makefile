@@ -51,6 +51,10 @@ lint: .venv/.installed ## style, formatting, types and who may import whom
 bench: .venv/.installed ## time starts of kernels against a plain ipykernel
 	$(BIN)/python benchmarks/start.py
 
+.PHONY: crash
+crash: .venv/.installed ## kill operations at 500 random moments, look at what is left
+	$(BIN)/python -m tests.crash -n 500
+
 .PHONY: layer
 layer: .venv/.installed ## renew the list of packages of the kernel layer, for a release
 	echo ipykernel | $(BIN)/uv pip compile - --quiet --upgrade --universal --python-version 3.9 \
@@ -63,7 +67,7 @@ clean: ## remove what the other targets have made in this folder
 	find ipy_scriptenv tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The kernelspec is copied into .venv at installation, the package is not.
-.venv/.installed: pyproject.toml $(wildcard kernelspecs/scriptenv/*)
+.venv/.installed: pyproject.toml $(wildcard kernelspecs/scriptenv/* jupyter_server_config.d/*)
 	@test -n "$(PYTHON)" || { \
 		echo "No Python 3.11 or newer with venv was found: install one, or name it with make PYTHON=…" >&2; exit 1; }
 	$(BIN)/python -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear .venv

@@ -30,6 +30,8 @@ __all__ = [
     "NotFound",
     "Offline",
     "PermissionRefused",
+    "PolicyBroken",
+    "PolicyViolation",
     "Problem",
     "ResolutionFailed",
     "RestartNeeded",
@@ -79,6 +81,11 @@ class ScriptEnvError(Exception):
     def __init__(
         self, message: str, *, hint: str | None = None, problems: tuple[Problem, ...] = ()
     ) -> None:
+        # A file's name may hold what steers a terminal, or begins another line.
+        message = "".join(
+            char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+            for char in message
+        )
         super().__init__(message)
         self.message = message
         self.hint = self.default_hint if hint is None else hint
@@ -104,6 +111,20 @@ def _rebuild(
     kind: type[ScriptEnvError], message: str, hint: str, problems: tuple[Problem, ...]
 ) -> ScriptEnvError:
     return kind(message, hint=hint, problems=problems)
+
+
+class PolicyBroken(ScriptEnvError):
+    """An administrator's policy file cannot be read."""
+
+    default_hint = "Ask who looks after this machine; docs/policy.md tells what a policy may hold."
+
+
+class PolicyViolation(ScriptEnvError):
+    """What is declared or configured is against the administrator's policy."""
+
+    code = "bad-block"
+    exit_code = 2
+    default_hint = "The policy is the administrator's: declare what it allows, or ask for more."
 
 
 class NotFound(ScriptEnvError):

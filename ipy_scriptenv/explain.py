@@ -79,6 +79,7 @@ class ExplainingKernel(Kernel):
                     context=Context(on_event=self._show, cancel=cancel),
                     wait=settings.lock_timeout(),
                     fetch=True,
+                    launching=False,
                 )
                 outcome.append(None)
             except (ScriptEnvError, OSError) as error:
@@ -129,7 +130,10 @@ def _go_on_preparing() -> None:
     """Prepare the start further, with what may happen before a cell runs."""
     with contextlib.suppress(ScriptEnvError, OSError):
         environments.start(
-            _source(ExplainingKernel.told), context=Context(), wait=settings.lock_timeout()
+            _source(ExplainingKernel.told),
+            context=Context(),
+            wait=settings.lock_timeout(),
+            launching=False,
         )
 
 

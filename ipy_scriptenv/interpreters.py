@@ -21,8 +21,8 @@ from packaging.version import InvalidVersion, Version
 
 from ipy_scriptenv import processes, settings
 from ipy_scriptenv.errors import Interrupted, NoPython, Problem, ScriptEnvError, WrongCall
+from ipy_scriptenv.files import read_regular
 from ipy_scriptenv.record import Python
-from ipy_scriptenv.store import read_regular
 from ipy_scriptenv.uv import Interpreter, Uv
 
 __all__ = ["OLDEST", "choose", "fetch", "fetchable", "host_python", "inspect_python", "satisfies"]

@@ -21,12 +21,14 @@ from typing import Any
 from filelock import lock_descriptor
 
 from ipy_scriptenv.errors import Interrupted, LockTimeout, PermissionRefused
+from ipy_scriptenv.files import explained, read_regular
 
 __all__ = ["Held", "RunningKernel", "became_ready", "exclusive", "is_held", "running_kernels"]
 
 _POLL = 0.05
 _PATIENCE = 1.0
 """Seconds before waiting is told."""
+_LARGEST = 1 << 24
 _REMEMBERED = 30.0
 """Seconds that the file of a dead kernel stays at least."""
 
@@ -45,6 +47,7 @@ class RunningKernel:
     :param uuid: its own name, that of its file
     :param pid: its process
     :param kernel: the layer it runs on, or ``own``
+    :param side: the copy of the kernel side that it runs
     :param imported: what it has imported from the environment, as paths relative to the folder of
         packages, one for each package
     :param busy: a user's code is running in it, which may import anything at any moment
@@ -53,6 +56,7 @@ class RunningKernel:
     uuid: str
     pid: int
     kernel: str
+    side: str = ""
     imported: frozenset[str] = frozenset()
     busy: bool = False
 
@@ -74,22 +78,23 @@ def exclusive(
     :raises Interrupted: if *cancelled* says so
     :raises PermissionRefused: if the file system gives no locks, or the file is not ours
     """
-    descriptor = _open(path)
+    began = time.monotonic()
+    told = False
+    descriptor = _take(path)
+    while descriptor is None:
+        waited = time.monotonic() - began
+        if cancelled():
+            msg = "Waiting for another process was interrupted."
+            raise Interrupted(msg)
+        if waited >= timeout:
+            msg = f"Another process has been changing this environment for {waited:.0f} s."
+            raise LockTimeout(msg)
+        if waited >= _PATIENCE and not told and on_wait is not None:
+            told = True
+            on_wait()
+        time.sleep(_POLL)
+        descriptor = _take(path)
     try:
-        started = time.monotonic()
-        told = False
-        while not _try(descriptor, path):
-            waited = time.monotonic() - started
-            if cancelled():
-                msg = "Waiting for another process was interrupted."
-                raise Interrupted(msg)
-            if waited >= timeout:
-                msg = f"Another process has been changing this environment for {waited:.0f} s."
-                raise LockTimeout(msg)
-            if waited >= _PATIENCE and not told and on_wait is not None:
-                told = True
-                on_wait()
-            time.sleep(_POLL)
         yield Held(descriptor=descriptor)
     finally:
         os.close(descriptor)
@@ -99,11 +104,10 @@ def is_held(path: Path) -> bool:
     """Say whether a process holds the lock file *path* now."""
     if not path.exists():
         return False
-    descriptor = _open(path)
-    try:
-        return not _try(descriptor, path)
-    finally:
+    descriptor = _take(path)
+    if descriptor is not None:
         os.close(descriptor)
+    return descriptor is None
 
 
 def running_kernels(folder: Path) -> list[RunningKernel]:
@@ -112,6 +116,9 @@ def running_kernels(folder: Path) -> list[RunningKernel]:
     Not at once: what a kernel that died young has told is still asked for (:func:`became_ready`).
     """
     found = []
+    if folder.is_symlink():
+        msg = f"`{folder}` is a link; folders of ours never are."
+        raise PermissionRefused(msg, hint="Remove it.")
     try:
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
@@ -128,7 +135,8 @@ def running_kernels(folder: Path) -> list[RunningKernel]:
         try:
             if _try(descriptor, path):
                 if time.time() - os.fstat(descriptor).st_mtime > _REMEMBERED:
-                    path.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):
+                        path.unlink()
                 continue
             found.append(_running(name, _read(path)))
         finally:
@@ -138,6 +146,8 @@ def running_kernels(folder: Path) -> list[RunningKernel]:
 
 def became_ready(folder: Path, pid: int) -> bool:
     """Say whether the kernel that ran as process *pid* got as far as answering requests."""
+    if folder.is_symlink():
+        return False
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(folder):
             data = _read(folder / name)
@@ -152,20 +162,48 @@ def _running(uuid: str, data: dict[str, Any]) -> RunningKernel:
         uuid=uuid,
         pid=int(data.get("pid", 0)),
         kernel=str(data.get("kernel", "")),
+        side=str(data.get("side", "")),
         imported=frozenset(imported if isinstance(imported, list) else ()),
         busy=bool(data.get("busy")),
     )
 
 
-def _open(path: Path, *, create: bool = True) -> int:
-    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+def _take(path: Path) -> int | None:
+    """Lock the file and give its descriptor; ``None`` if another process holds it.
+
+    Who removes a lock file holds it meanwhile: what is locked counts only if it still has the name.
+    """
+    descriptor = _open(path)
     try:
-        return os.open(path, flags | (os.O_CREAT if create else 0), 0o600)
+        if _try(descriptor, path) and _has_name(descriptor, path):
+            taken, descriptor = descriptor, -1
+            return taken
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+    return None
+
+
+def _has_name(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _open(path: Path, *, create: bool = True) -> int:
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        return os.open(path, flags | os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
     except OSError as error:
+        if error.errno == errno.EROFS and not create:
+            # To look whether it is held, it need not be written.
+            return os.open(path, flags | os.O_RDONLY)
         if error.errno in (errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS):
             msg = f"The lock file `{path}` cannot be opened: {error.strerror}."
             raise PermissionRefused(msg) from error
-        raise
+        with explained(path):
+            raise
 
 
 def _try(descriptor: int, path: Path) -> bool:
@@ -179,7 +217,7 @@ def _try(descriptor: int, path: Path) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = json.loads(read_regular(path, limit=_LARGEST))
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}

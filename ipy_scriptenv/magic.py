@@ -19,7 +19,7 @@ def register(shell: InteractiveShell) -> None:
     """Give the shell its magic; called by ``%load_ext ipy_scriptenv``."""
 
     def scriptenv(line: str) -> None:
-        """%scriptenv [status|sync|find|list] [SOURCE]: the environment of a notebook or script."""
+        """%scriptenv [VERB] [SOURCE] [OPTIONS]: the environment of a notebook or script."""
         _run(shell, line)
 
     # IPython's method is typed as the function that it wraps, without `self`.
@@ -46,6 +46,7 @@ def _run(shell: InteractiveShell, line: str) -> None:
             default=_own_source(shell),
             folder=Path.cwd(),
             context=environments.Context(on_event=tell),
+            capture=False,
         )
     except ScriptEnvError as error:
         sys.stderr.write(present.error_text(error))

@@ -1,11 +1,20 @@
-"""What ``%scriptenv`` means, whoever asks: a line's words in, text out."""
+"""What ``%scriptenv`` means, whoever asks: a line's words in, text out.
+
+The verbs are those of the command line. Where a verb takes SOURCE first and the line names none, it
+is the notebook's own.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 from ipy_scriptenv import environments, present
+from ipy_scriptenv.cli import command_line
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.errors import WrongCall
 from ipy_scriptenv.identity import EnvironmentName
@@ -13,7 +22,10 @@ from ipy_scriptenv.record import Source
 
 __all__ = ["USAGE", "answer"]
 
-USAGE = "%scriptenv [status|sync|find|list] [SOURCE]"
+USAGE = "%scriptenv [VERB] [SOURCE] [OPTIONS]"
+
+_OWN = ("status", "sync", "find")
+"""The verbs that know the notebook's environment even where its path does not give it."""
 
 
 def answer(
@@ -23,6 +35,7 @@ def answer(
     folder: Path,
     context: Context,
     name: EnvironmentName | None = None,
+    capture: bool = True,
 ) -> str:
     """Carry out one line of the magic and give what to show.
 
@@ -30,18 +43,27 @@ def answer(
     :param default: the source where the line names none, the notebook's own
     :param name: the default source's environment, where the source does not give it
     :param folder: relative paths are taken from here
+    :param capture: whether to give what a verb prints, instead of letting it print
     :raises ScriptEnvError: as the verbs
     """
     verb, *rest = words or ("status",)
-    if verb in ("-h", "--help", "help"):
-        return f"{USAGE}\n"
-    if verb not in ("status", "sync", "find", "list") or len(rest) > 1 or (verb == "list" and rest):
-        msg = f"`%scriptenv {' '.join(words)}` is no call that there is."
-        raise WrongCall(msg, hint=f"Usage: {USAGE}")
-    if verb == "list":
-        return present.list_text(environments.list_environments(context=context))
-    source = _source(rest, default, folder)
-    name = None if rest else name
+    if verb in _OWN and not rest:
+        return _own(verb, _known(default), context=context, name=name)
+    if verb == "help":
+        verb = "--help"
+    command = command_line.commands.get(verb)
+    if command is not None:
+        rest = _with_sources(command, rest, default, folder)
+    if not capture:
+        _call([verb, *rest])
+        return ""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        _call([verb, *rest])
+    return printed.getvalue()
+
+
+def _own(verb: str, source: Source, *, context: Context, name: EnvironmentName | None) -> str:
     if verb == "status":
         return present.status_text(environments.status(source, context=context, name=name))
     if verb == "find":
@@ -49,11 +71,39 @@ def answer(
     return present.sync_text(environments.sync(source, context=context, name=name))
 
 
-def _source(rest: Sequence[str], default: Source | None, folder: Path) -> Source:
-    if rest:
-        is_url = rest[0].startswith(("https://", "http://"))
-        return environments.locate(rest[0] if is_url else folder / Path(rest[0]).expanduser())
-    if default is None:
+def _with_sources(
+    command: click.Command, rest: list[str], default: Source | None, folder: Path
+) -> list[str]:
+    """Name the notebook where a verb's SOURCE is left out, and take paths from *folder*."""
+    count = sum(isinstance(parameter, click.Argument) for parameter in command.params)
+    if count == 1 and (not rest or rest[0].startswith("-")) and "--help" not in rest:
+        rest = [_known(default).path or "", *rest]
+    return [
+        str(folder / Path(word).expanduser()) if place < count and _is_path(word) else word
+        for place, word in enumerate(rest)
+    ]
+
+
+def _is_path(word: str) -> bool:
+    return not word.startswith(("-", "https://", "http://"))
+
+
+def _known(source: Source | None) -> Source:
+    if source is None:
         msg = "It is not known which notebook this is."
         raise WrongCall(msg, hint=f"Name its path. Usage: {USAGE}")
-    return default
+    return source
+
+
+def _call(words: list[str]) -> None:
+    """Run the command line on *words*.
+
+    :raises ScriptEnvError: as the verb; :class:`WrongCall` for a call that there is not
+    """
+    try:
+        command_line.main(words, prog_name="%scriptenv", standalone_mode=False)
+    except click.ClickException as error:
+        raise WrongCall(error.format_message(), hint="See `%scriptenv --help`.") from error
+    except SystemExit:
+        # The verb has told what is not as it should be.
+        pass

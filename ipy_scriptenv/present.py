@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ipy_scriptenv.environments import Found, Listed, Status, Synced
+from ipy_scriptenv.environments import Finding, Found, Item, Listed, Moved, Status, Synced
 from ipy_scriptenv.errors import ScriptEnvError
-from ipy_scriptenv.record import OWN
+from ipy_scriptenv.record import OWN, Source
 from ipy_scriptenv.store import environment_python
 
 __all__ = [
+    "delete_json",
+    "doctor_json",
     "error_json",
     "error_text",
     "escaped",
+    "finding_text",
     "found_json",
     "list_json",
     "list_text",
+    "move_json",
+    "move_text",
+    "prune_json",
+    "prune_text",
+    "register_json",
+    "size_text",
     "status_json",
     "status_text",
     "sync_json",
@@ -144,32 +154,44 @@ def list_json(listed: Iterable[Listed]) -> dict[str, Any]:
                 "last_used": each.last_used,
                 "in_use": each.in_use,
                 "kernelspec": each.kernelspec,
+                "packages": each.packages,
+                "bytes": each.size,
             }
             for each in listed
         ],
     }
 
 
-def list_text(listed: Iterable[Listed]) -> str:
+def list_text(listed: Sequence[Listed]) -> str:
     """Show environments as a table, one line each."""
-    rows = [("NAME", "STATE", "PYTHON", "IN USE", "SOURCE")]
+    if not listed:
+        return "There are no environments yet.\n"
+    with_sizes = any(each.size is not None for each in listed)
+    titles = ["NAME", "STATE", "PYTHON", "PACKAGES", "SIZE", "LAST USED", "IN USE", "SOURCE"]
+    rows = [titles]
     rows += [
-        (
+        [
             each.name,
             each.state,
             each.python_version or "-",
+            "-" if each.packages is None else str(each.packages),
+            size_text(each.size),
+            (each.last_used or "-")[:10],
             "yes" if each.in_use else "no",
             escaped(str(each.source or "-")),
-        )
+        ]
         for each in listed
     ]
-    if len(rows) == 1:
-        return "There are no environments yet.\n"
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    if not with_sizes:
+        for row in rows:
+            del row[4]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]])
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
         for row in rows
     ]
+    if with_sizes:
+        lines.append(f"Together: {size_text(sum(each.size or 0 for each in listed))}")
     return "\n".join(lines) + "\n"
 
 
@@ -198,3 +220,120 @@ def _environment(found: Found) -> dict[str, str]:
         "python": str(found.python),
         "python_version": found.python_version,
     }
+
+
+def size_text(size: int | None) -> str:
+    """Show bytes as people do, in powers of ten."""
+    if size is None:
+        return "-"
+    amount = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:  # noqa: PLR2004 - the next unit
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def prune_json(items: Sequence[Item], *, dry_run: bool) -> dict[str, Any]:
+    """Give the object of ``prune``."""
+    return {
+        **_SCHEMA,
+        "dry_run": dry_run,
+        "removed": [
+            {
+                "kind": item.kind.value,
+                "name": item.name,
+                "path": str(item.path),
+                "source": item.source,
+                "reason": item.reason,
+                "bytes": item.size,
+            }
+            for item in items
+        ],
+        "bytes": sum(item.size or 0 for item in items),
+    }
+
+
+def prune_text(items: Sequence[Item], *, done: bool) -> str:
+    """Show what goes or went, and how much that is."""
+    if not items:
+        return "Nothing was removed.\n" if done else "There is nothing to remove.\n"
+    total = size_text(sum(item.size or 0 for item in items))
+    if done:
+        counts = Counter(item.kind.value for item in items)
+        told = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items())
+        return f"Removed {told}: {total}.\n"
+    rows = [
+        (item.kind.value, size_text(item.size), escaped(item.source or item.name), item.reason)
+        for item in items
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].ljust(widths[2]), row[3]]
+        )
+        for row in rows
+    ]
+    return "\n".join([*lines, f"Together: {len(items)}, {total}"]) + "\n"
+
+
+def delete_json(item: Item) -> dict[str, Any]:
+    """Give the object of ``delete``."""
+    return {
+        **_SCHEMA,
+        "source": item.source,
+        "environment": {"name": item.name, "path": str(item.path)},
+        "bytes": item.size,
+    }
+
+
+def move_json(moved: Moved) -> dict[str, Any]:
+    """Give the object of ``move``."""
+    return {
+        **_SCHEMA,
+        "source": str(moved.new),
+        "environment": {"name": moved.name, "path": str(moved.path)},
+        "kernelspec": moved.kernelspec,
+        "waiting": moved.waiting,
+    }
+
+
+def move_text(moved: Moved) -> str:
+    """Tell what a move did."""
+    text = f"The environment of {moved.old} is that of {moved.new}"
+    more = "; its folder follows when its kernels have ended." if moved.waiting else "."
+    return f"{escaped(text)}{more}\n  {escaped(str(moved.path))}\n"
+
+
+def register_json(source: Source, kernelspec: str | None) -> dict[str, Any]:
+    """Give the object of ``register`` and ``unregister``."""
+    return {**_SCHEMA, "source": str(source), "kernelspec": kernelspec}
+
+
+def doctor_json(outcomes: Iterable[tuple[Finding, bool, str | None]]) -> dict[str, Any]:
+    """Give the object of ``doctor``."""
+    return {
+        **_SCHEMA,
+        "findings": [
+            {
+                "code": finding.code,
+                "message": finding.message,
+                "path": None if finding.path is None else str(finding.path),
+                "hint": why_not or finding.hint,
+                "can_be_mended": finding.cure is not None,
+                "mended": mended,
+            }
+            for finding, mended, why_not in outcomes
+        ],
+    }
+
+
+def finding_text(finding: Finding, *, mended: bool, why_not: str | None) -> str:
+    """Tell one finding, and what became of it."""
+    lines = [f"{'mended' if mended else 'wrong'}: {_escaped_lines(finding.message)}"]
+    hint = why_not or finding.hint
+    if not mended and not hint and finding.cure is not None:
+        hint = "Mend it with `jupyter scriptenv doctor --fix`."
+    if not mended and hint:
+        lines.append(f"  {_escaped_lines(hint)}")
+    return "\n".join(lines) + "\n"

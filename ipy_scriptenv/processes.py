@@ -82,16 +82,12 @@ def run(
         errors="replace",
         pass_fds=tuple(inherit) if sys.platform != "win32" else (),
     )
-    out: list[str] = []
-    err: list[str] = []
     # Both are there, because pipes were asked for.
-    stdout, stderr = cast("IO[str]", process.stdout), cast("IO[str]", process.stderr)
-    reader = threading.Thread(target=_collect, args=(stdout, out), daemon=True)
-    reader.start()
+    out = _Reader(cast("IO[str]", process.stdout))
+    err = _Reader(cast("IO[str]", process.stderr), on_line=on_line, on_failure=process.terminate)
     try:
         if cancel is not None:
             cancel.watch(process)
-        _collect(stderr, err, on_line)
         code = process.wait()
     except BaseException:
         _terminate_and_wait(process)
@@ -99,21 +95,73 @@ def run(
     finally:
         if cancel is not None:
             cancel.watch(None)
-        reader.join()
-        stdout.close()
-        stderr.close()
+        texts = [reader.text() for reader in (out, err)]
+    if err.failure is not None:
+        raise err.failure
     return Finished(
         code=code,
-        out="".join(out),
-        err="".join(err),
+        out=texts[0],
+        err=texts[1],
         cancelled=cancel is not None and cancel.is_set,
     )
 
 
-def run_visibly(argv: Sequence[str], *, env: Mapping[str, str], inherit: Sequence[int] = ()) -> int:
-    """Run a process whose input and output are this one's; give its exit code."""
+class _Reader:
+    """Reads a stream in a thread of its own."""
+
+    def __init__(
+        self,
+        stream: IO[str],
+        *,
+        on_line: Callable[[str], None] | None = None,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.failure: BaseException | None = None
+        self._stream = stream
+        self._lines: list[str] = []
+        self._on_line = on_line
+        self._on_failure = on_failure
+        self._thread = threading.Thread(target=self._collect, daemon=True)
+        self._thread.start()
+
+    def text(self) -> str:
+        """Give what was read; called when the process has ended.
+
+        A child that outlives it may hold the stream open: that is not waited for.
+        """
+        self._thread.join(_GRACE)
+        if not self._thread.is_alive():
+            self._stream.close()
+        return "".join(self._lines)
+
+    def _collect(self) -> None:
+        try:
+            for line in self._stream:
+                self._lines.append(line)
+                if self._on_line is not None and self.failure is None:
+                    self._on_line(line.rstrip("\r\n"))
+        except BaseException as error:  # noqa: BLE001 - raised where the process is waited for
+            self.failure = error
+            with contextlib.suppress(OSError):
+                self._on_failure()
+
+
+def run_visibly(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    inherit: Sequence[int] = (),
+    cwd: Path | None = None,
+) -> int:
+    """Run a process whose input and output are this one's; give its exit code.
+
+    :param cwd: its folder; default: this process's
+    """
     process = subprocess.Popen(
-        list(argv), env=dict(env), pass_fds=tuple(inherit) if sys.platform != "win32" else ()
+        list(argv),
+        env=dict(env),
+        cwd=cwd,
+        pass_fds=tuple(inherit) if sys.platform != "win32" else (),
     )
     try:
         return process.wait()
@@ -127,15 +175,6 @@ def replace(argv: Sequence[str], *, env: Mapping[str, str]) -> int:
     if sys.platform == "win32":
         return subprocess.call(list(argv), env=dict(env))
     return os.execve(argv[0], list(argv), dict(env))
-
-
-def _collect(
-    stream: IO[str], into: list[str], on_line: Callable[[str], None] | None = None
-) -> None:
-    for line in stream:
-        into.append(line)
-        if on_line is not None:
-            on_line(line.rstrip("\r\n"))
 
 
 def _terminate(process: subprocess.Popen[Any]) -> None:

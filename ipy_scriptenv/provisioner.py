@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -148,8 +149,10 @@ class ScriptEnvProvisioner(LocalProvisioner):
                 "restart. The server's log has the kernel's last words."
             )
             return self._explain(EngineFailed(msg, hint=hint), source, retry=False)
-        is_restart = previous is not None and previous.source == source
-        name = previous.name if previous is not None and is_restart else None
+        name = None
+        if previous is not None and previous.source == source == EPHEMERAL:
+            # A restart: nothing else tells which environment it was.
+            name = previous.name
         try:
             started = environments.start(source, context=Context(), name=name)
         except (ScriptEnvError, OSError) as error:
@@ -159,6 +162,7 @@ class ScriptEnvProvisioner(LocalProvisioner):
             self.log.exception("scriptenv: the environment could not be prepared")
             return self._explain(EngineFailed(f"Something unforeseen: {error!r}."), source)
         self._started, self._watched = started, True
+        threading.Thread(target=_keep_picker_true, args=(self.log,), daemon=True).start()
         variables = {"SCRIPTENV_PREPARED": "1"}
         return _Launch(argv=started.argv, variables=variables, curve=started.curve)
 
@@ -187,6 +191,14 @@ class ScriptEnvProvisioner(LocalProvisioner):
             return self._explain(EngineFailed(msg, hint=hint), source, retry=False)
         kwargs["transport_encryption"] = "disabled"
         return launch
+
+
+def _keep_picker_true(log: Any) -> None:
+    """Clear the picker of sources that are gone, while the kernel starts."""
+    try:
+        environments.sweep_kernelspecs(Context())
+    except (ScriptEnvError, OSError) as error:
+        log.warning("scriptenv: %s", error)
 
 
 def _after_program(command: list[str]) -> list[str]:

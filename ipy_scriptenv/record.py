@@ -17,6 +17,7 @@ __all__ = [
     "OWN",
     "SCHEMA",
     "FileStat",
+    "Glance",
     "Host",
     "Package",
     "Python",
@@ -107,6 +108,7 @@ class Record:
     :param pending: TOML of a block that was refused because a restart is needed
     :param kernel: name of the kernel layer, or :data:`OWN`
     :param watch: files beside the source that decide too, each with its stat (``None``: absent)
+    :param register: whether a kernelspec is wanted; the user may have said no
     :param settings: digest of the environment variables that decide too
     :param times: ``created`` and ``last_used``: ISO 8601, UTC
     """
@@ -127,6 +129,7 @@ class Record:
     packages: tuple[Package, ...] = ()
     watch: Mapping[str, FileStat | None] = field(default_factory=dict)
     settings: str = ""
+    register: bool = True
     protocol: int = 1
     schema: int = SCHEMA
 
@@ -141,14 +144,15 @@ class Record:
         :raises ValueError: if it is broken
         :raises NewerSchema: if a newer version of this package wrote it
         """
-        data = json.loads(text)
+        try:
+            data = json.loads(text)
+        except RecursionError as error:
+            msg = "nested too deeply"
+            raise ValueError(msg) from error
         if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
             msg = "no record"
             raise ValueError(msg)  # noqa: TRY004 - the text is wrong, not its type
-        schema = data["schema"]
-        if schema > SCHEMA:
-            msg = f"The environment's record has schema {schema}; this version reads {SCHEMA}."
-            raise NewerSchema(msg)
+        _refuse_newer(data["schema"])
         try:
             return cls._from_dict(data)
         except (KeyError, TypeError, AttributeError) as error:
@@ -166,6 +170,61 @@ class Record:
         known["source_stat"] = _stat(known.get("source_stat"))
         known["watch"] = {path: _stat(stat) for path, stat in known.get("watch", {}).items()}
         return cls(**known)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """What a listing needs of a record; reading no more lists thousands of them quickly.
+
+    :param packages: how many distributions were installed
+    :param synced: whether a sync has ever succeeded
+    """
+
+    source: Source
+    source_stat: FileStat | None
+    python_version: str
+    created: str
+    last_used: str
+    kernel: str
+    kernel_side: str
+    packages: int
+    pending: bool
+    synced: bool
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Glance:
+        """Read the text of a record.
+
+        :raises ValueError: if it is broken
+        :raises NewerSchema: if a newer version of this package wrote it
+        """
+        try:
+            data = json.loads(text)
+            _refuse_newer(data["schema"])
+            source = data["source"]
+            return cls(
+                source=Source(
+                    kind=SourceKind(source["kind"]), path=source["path"], url=source["url"]
+                ),
+                source_stat=_stat(data["source_stat"]),
+                python_version=str(data["python"]["version"]),
+                created=str(data["created"]),
+                last_used=str(data["last_used"]),
+                kernel=str(data["kernel"]),
+                kernel_side=str(data["kernel_side"]),
+                packages=len(data["packages"]),
+                pending=data["pending"] is not None,
+                synced=data["fingerprint"] is not None,
+            )
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            msg = f"incomplete record: {error}"
+            raise ValueError(msg) from error
+
+
+def _refuse_newer(schema: int) -> None:
+    if schema > SCHEMA:
+        msg = f"The environment's record has schema {schema}; this version reads {SCHEMA}."
+        raise NewerSchema(msg)
 
 
 def _stat(value: list[int] | None) -> FileStat | None:

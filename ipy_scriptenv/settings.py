@@ -11,8 +11,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import platformdirs
@@ -25,6 +26,8 @@ __all__ = [
     "home",
     "layer_lock",
     "lock_timeout",
+    "policy_files",
+    "python_path",
     "resolver_settings",
     "search_path",
     "uv_environment",
@@ -77,6 +80,33 @@ _REDIRECTS = frozenset(
 """Variables that would give uv another target, another interpreter or another kind of output."""
 
 
+_FOR_FETCHING = re.compile(
+    r"""
+    UV_(?!PUBLISH_).* | (?:ALL|FTP|HTTPS?|NO)_PROXY | NETRC | SSL_CERT_(?:FILE|DIR)
+    | REQUESTS_CA_BUNDLE | CURL_CA_BUNDLE | SSH_AUTH_SOCK | SSH_ASKPASS | GIT_ASKPASS
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Variables that uv and git need to reach an index, credentials included."""
+
+_SECRET = re.compile(
+    r"""
+    (?:JUPYTERHUB|JPY|AWS|AZURE)_.* |
+    .* (?:PASSWORDS?|PASSWD|PASSPHRASE|PASS|APIKEYS?) (?:_.*)? |
+    (?:.*_)? (?:TOKENS?|SECRETS?|PWD|PAT|CREDENTIALS?|AUTH|COOKIE|KEYS?|DSN) (?:_.*)?
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_URL_WITH_CREDENTIALS = re.compile(r"://[^/@\s]+@")
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Say whether a variable looks like a secret that fetching packages does not need."""
+    if _FOR_FETCHING.fullmatch(name) or name in ("PWD", "OLDPWD"):
+        return False
+    return bool(_SECRET.fullmatch(name) or _URL_WITH_CREDENTIALS.search(value))
+
+
 def home() -> Path:
     """Where everything of ours lives; absolute."""
     chosen = os.environ.get("SCRIPTENV_HOME")
@@ -88,9 +118,10 @@ def home() -> Path:
 def lock_timeout() -> float:
     """Seconds to wait for another process that changes an environment."""
     try:
-        return float(os.environ.get("SCRIPTENV_LOCK_TIMEOUT", "600"))
+        seconds = float(os.environ.get("SCRIPTENV_LOCK_TIMEOUT", "600"))
     except ValueError:
         return 600.0
+    return seconds if seconds >= 0 else 600.0
 
 
 def layer_lock() -> Path | None:
@@ -99,13 +130,21 @@ def layer_lock() -> Path | None:
     return Path(chosen) if chosen and Path(chosen).is_absolute() else None
 
 
-def uv_environment(**more: str) -> dict[str, str]:
+def uv_environment(pass_env: Iterable[str] = (), /, **more: str) -> dict[str, str]:
     """Give the environment variables for a uv process.
 
     The user's index, cache, proxy and certificate settings stay; what would point uv at another
-    target goes. :param more: variables to set
+    target goes. So do secrets, because uv runs the build backends of packages.
+
+    :param pass_env: names of secrets that uv gets nevertheless
+    :param more: variables to set
     """
-    kept = {name: value for name, value in os.environ.items() if name not in _REDIRECTS}
+    wanted = frozenset(pass_env)
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _REDIRECTS and (name in wanted or not _is_secret(name, value))
+    }
     return {**kept, "PATH": search_path(), "NO_COLOR": "1", "UV_NO_PROGRESS": "1", **more}
 
 
@@ -149,6 +188,11 @@ def search_path() -> str:
     return os.pathsep.join(dict.fromkeys(entries))
 
 
+def python_path() -> tuple[str, ...]:
+    """Give the absolute entries of ``PYTHONPATH``."""
+    return tuple(filter(None, absolute_entries(os.environ.get("PYTHONPATH", "")).split(os.pathsep)))
+
+
 def config_files() -> tuple[Path, ...]:
     """Give the places of uv's user-wide and system-wide configuration, there or not."""
     chosen = os.environ.get("UV_CONFIG_FILE")
@@ -166,6 +210,14 @@ def config_files() -> tuple[Path, ...]:
         ]
         system.append(Path("/etc"))
     return tuple(folder / "uv" / "uv.toml" for folder in (user, *system))
+
+
+def policy_files() -> tuple[Path, ...]:
+    """Give the places of an administrator's policy, there or not: the system's, then the user's."""
+    system = platformdirs.site_config_dir("ipy-scriptenv", appauthor=False, multipath=True)
+    user = platformdirs.user_config_path("ipy-scriptenv", appauthor=False)
+    folders = [*(Path(folder) for folder in system.split(os.pathsep) if folder), user]
+    return tuple(folder / "policy.toml" for folder in folders)
 
 
 def variable(name: str) -> str | None:

@@ -5,7 +5,7 @@
     <home>/environments-v1/<name>/                    a relocatable virtual environment
     <home>/environments-v1/<name>/scriptenv.json      its record
     <home>/environments-v1/<name>/kernel.py           the launcher
-    <home>/environments-v1/.building-<name>-<token>   one that is being made
+    <home>/building-v1/.building-<name>-<token>       one that is being made
     <home>/kernels-v1/<abi>-<digest>/                 the kernel layers
     <home>/kernel-side-v1/<version>/                  the code that runs in kernels
     <home>/locks/                                     changes, and kernels that run
@@ -15,10 +15,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
-import shutil
 import stat
 import sys
 import time
@@ -26,19 +24,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipy_scriptenv.errors import Foreign, NoSpace, PermissionRefused, ScriptEnvError
+from ipy_scriptenv.errors import Foreign, NewerSchema
+from ipy_scriptenv.files import entries, explained, read_regular, remove_tree, write_atomically
 from ipy_scriptenv.identity import EnvironmentName, is_environment_name
-from ipy_scriptenv.record import FileStat, Record
+from ipy_scriptenv.record import Glance, Record
 
-__all__ = ["CHANGING", "LAUNCHER", "RECORD", "Store", "environment_python", "explained", "stat_of"]
+__all__ = ["CHANGING", "LAUNCHER", "RECORD", "Store", "environment_python"]
 
 RECORD = "scriptenv.json"
 LAUNCHER = "kernel.py"
 CHANGING = "scriptenv.changing"
 """A mark: written before an environment is changed in place, removed after."""
 
-_ABANDONED = 3600.0
-"""Seconds after which a build folder that nobody holds a lock for counts as a crash's leftover."""
+KERNEL_SIDE = "kernel-side"
+"""Name of the lock of all that builds a copy of the kernel side."""
+
+FENCE = "uv.toml"
+"""An empty file that ends uv's search for configuration."""
+
+_LARGEST = 1 << 24
+"""Bytes of the largest record that is read."""
+
+_MOVED = ".moved-"
+_STARTING = 60.0
+"""Seconds that a kernel has from its launch until it holds its live lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,11 @@ class Store:
     def environments(self) -> Path:
         """The folder of the environments, one for each source."""
         return self.home / "environments-v1"
+
+    @property
+    def building(self) -> Path:
+        """The folder where environments are made and thrown away, on the same file system."""
+        return self.home / "building-v1"
 
     @property
     def layers(self) -> Path:
@@ -72,6 +86,18 @@ class Store:
         """The folder that uv is called in, with what is staged for it."""
         return self.home / "work-v1"
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All folders of ours in the home."""
+        return (
+            self.environments,
+            self.building,
+            self.layers,
+            self.kernel_sides,
+            self.locks,
+            self.work,
+        )
+
     def environment(self, name: EnvironmentName) -> Path:
         """Where the environment of that name stands or would stand."""
         return self.environments / name
@@ -91,21 +117,23 @@ class Store:
         """
         with explained(self.home):
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (
-                self.home,
-                self.environments,
-                self.layers,
-                self.kernel_sides,
-                self.locks,
-                self.work,
-            ):
-                if folder != self.home:
-                    folder.mkdir(mode=0o700, exist_ok=True)
+            _check_ours(self.home)
+            for folder in self.folders:
+                folder.mkdir(mode=0o700, exist_ok=True)
                 _check_ours(folder)
             # uv looks for configuration from its working folder upwards: this ends its search.
-            fence = self.work / "uv.toml"
+            fence = self.work / FENCE
             if not fence.exists():
                 write_atomically(fence, b"")
+
+    def check(self) -> None:
+        """Check the folders that are there; nothing is made or changed.
+
+        :raises Foreign: if one of them is a link, a file, or belongs to somebody else
+        """
+        for folder in (self.home, *self.folders):
+            with contextlib.suppress(FileNotFoundError):
+                _check_ours(folder, mend=False)
 
     def read_record(self, environment: Path) -> Record | None:
         """Read the record of the environment at that path; ``None`` if it is missing or broken.
@@ -113,8 +141,26 @@ class Store:
         :raises NewerSchema: if a newer version wrote it
         """
         try:
-            return Record.from_json((environment / RECORD).read_text("utf-8"))
+            return Record.from_json(read_regular(environment / RECORD, limit=_LARGEST).decode())
         except (OSError, ValueError):
+            return None
+
+    def glance(self, name: EnvironmentName) -> Glance | None:
+        """Read what a listing needs of an environment's record; ``None`` if that is broken.
+
+        :raises NewerSchema: if a newer version wrote it
+        """
+        try:
+            path = self.environments / name / RECORD
+            return Glance.from_json(read_regular(path, limit=_LARGEST))
+        except (OSError, ValueError):
+            return None
+
+    def record_of(self, name: EnvironmentName) -> Record | None:
+        """Read the record of an environment; ``None`` if it is missing, broken or a newer one's."""
+        try:
+            return self.read_record(self.environment(name))
+        except NewerSchema:
             return None
 
     def write_record(self, environment: Path, record: Record) -> None:
@@ -142,9 +188,38 @@ class Store:
             return []
         return sorted(EnvironmentName(entry) for entry in entries if is_environment_name(entry))
 
+    def moved_from(self, name: EnvironmentName) -> EnvironmentName | None:
+        """Where the environment that is to be *name* still stands, because a kernel runs in it."""
+        try:
+            text = read_regular(self._moved(name), limit=_LARGEST).decode()
+        except (OSError, ValueError):
+            return None
+        return EnvironmentName(text) if is_environment_name(text) else None
+
+    def note_move(self, old: EnvironmentName, new: EnvironmentName) -> None:
+        """Note that the environment *old* is to be *new*."""
+        path = self._moved(new)
+        with explained(path):
+            write_atomically(path, old.encode())
+
+    def forget_move(self, new: EnvironmentName) -> None:
+        """Forget what :meth:`note_move` noted."""
+        with contextlib.suppress(OSError):
+            self._moved(new).unlink()
+
+    def _moved(self, name: EnvironmentName) -> Path:
+        return self.environments / f"{_MOVED}{name}"
+
+    def moves(self) -> list[EnvironmentName]:
+        """List the names that environments are to get."""
+        names = (entry.name for entry in entries(self.environments))
+        return sorted(
+            EnvironmentName(n.removeprefix(_MOVED)) for n in names if n.startswith(_MOVED)
+        )
+
     def new_build(self, name: EnvironmentName) -> Path:
-        """Give a path beside the environments where one can be made; nothing stands there."""
-        return self.environments / f".building-{name}-{secrets.token_hex(4)}"
+        """Give a path where an environment can be made; nothing stands there."""
+        return self.building / f".building-{name}-{secrets.token_hex(4)}"
 
     def place(self, build: Path, environment: Path) -> None:
         """Give a finished build its name; what stood there goes.
@@ -156,11 +231,12 @@ class Store:
             if os.path.lexists(environment):
                 if not self.is_ours(environment):
                     raise Foreign(_foreign(environment))
-                old = self.environments / f".replaced-{environment.name}-{secrets.token_hex(4)}"
+                old = self.building / f".replaced-{environment.name}-{secrets.token_hex(4)}"
                 environment.rename(old)
             build.rename(environment)
         if old is not None:
-            remove_tree(old)
+            # By another name first: what is called replaced is whole, and may get its name back.
+            self.remove_folder(old)
 
     def remove_environment(self, environment: Path) -> None:
         """Remove an environment of ours: first its name, then its files.
@@ -171,51 +247,81 @@ class Store:
             return
         if not self.is_ours(environment):
             raise Foreign(_foreign(environment))
-        trash = self.environments / f".removed-{secrets.token_hex(8)}"
-        with explained(environment):
-            environment.rename(trash)
-        remove_tree(trash)
-
-    def sweep(self, name: EnvironmentName) -> None:
-        """Remove what a crash left of builds of *name*; the caller holds its exclusive lock.
-
-        What was removed long ago and lost its name goes too, whoever left it.
-        """
-        self._put_back(name)
-        for folder, mine in (
-            (self.environments, f".building-{name}-"),
-            (self.environments, f".replaced-{name}-"),
-            (self.environments / name, f".{RECORD}-"),
-            (self.work, f".{name}.py"),
-        ):
-            for entry in _entries(folder):
-                if entry.name.startswith(mine):
-                    _remove(Path(entry.path))
-        for folder, nobodys in (
-            (self.environments, ".removed-"),
-            (self.kernel_sides, ".building-"),
-        ):
-            for entry in _entries(folder):
-                with contextlib.suppress(OSError):
-                    age = time.time() - entry.stat(follow_symlinks=False).st_ctime
-                    if entry.name.startswith(nobodys) and age > _ABANDONED:
-                        _remove(Path(entry.path))
-
-    def _put_back(self, name: EnvironmentName) -> None:
-        """Give an environment its name again that a kill took it between two renames."""
-        if os.path.lexists(self.environment(name)):
-            return
-        for entry in _entries(self.environments):
-            if entry.name.startswith(f".replaced-{name}-"):
-                with contextlib.suppress(OSError):
-                    Path(entry.path).rename(self.environment(name))
-                    return
+        self.remove_folder(environment)
 
     def forget_locks(self, name: EnvironmentName) -> None:
-        """Remove the lock files of an ephemeral environment that is gone."""
-        shutil.rmtree(self.live(name), ignore_errors=True)
+        """Remove the lock files of an environment that is gone; the caller holds its lock."""
+        remove_tree(self.live(name))
+        for path in (self._starting(name), self.lock(name)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def is_due(self, work: str, *, every: float) -> bool:
+        """Say whether some work was not done for *every* seconds, and note that it is done now."""
+        stamp = self.locks / f"{work}.done"
+        try:
+            if abs(time.time() - stamp.stat().st_mtime) < every:
+                return False
+            os.utime(stamp)
+        except OSError:
+            with contextlib.suppress(OSError):
+                stamp.touch(mode=0o600)
+        return True
+
+    def note_start(self, name: EnvironmentName) -> None:
+        """Note that a kernel is being launched in an environment; the kernel takes the note away.
+
+        Until its live lock is held, nothing else shows that it is needed.
+        """
+        flags = os.O_WRONLY | os.O_CREAT
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         with contextlib.suppress(OSError):
-            self.lock(name).unlink()
+            descriptor = os.open(self._starting(name), flags, 0o600)
+            try:
+                os.utime(descriptor if os.utime in os.supports_fd else self._starting(name))
+            finally:
+                os.close(descriptor)
+
+    def is_starting(self, name: EnvironmentName) -> bool:
+        """Say whether a kernel was launched just now that has not taken its live lock yet."""
+        try:
+            launched = self._starting(name).stat(follow_symlinks=False).st_mtime
+        except OSError:
+            return False
+        return abs(time.time() - launched) < _STARTING
+
+    def _starting(self, name: EnvironmentName) -> Path:
+        return self.locks / f"{name}.starting"
+
+    def lock_names(self) -> list[str]:
+        """List the names of what has a lock file, standing or gone."""
+        found = (entry.name.rpartition(".") for entry in entries(self.locks))
+        return sorted({name for name, _, kind in found if kind in ("lock", "kernels", "starting")})
+
+    def live_folders(self) -> list[Path]:
+        """List the folders of all live locks."""
+        return [Path(e.path) for e in entries(self.locks) if e.name.endswith(".kernels")]
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove a folder of ours beside which others stand: first its name, then its files."""
+        trash = self.building / f".removed-{secrets.token_hex(8)}"
+        with explained(path):
+            path.rename(trash)
+        remove_tree(trash)
+
+    def remove_home(self) -> None:
+        """Remove the folders that hold nothing any more, and the home with them."""
+        with contextlib.suppress(OSError):
+            (self.work / FENCE).unlink()
+        for entry in entries(self.locks):
+            if entry.name.endswith(".done"):
+                with contextlib.suppress(OSError):
+                    Path(entry.path).unlink()
+        for folder in self.folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        with contextlib.suppress(OSError):
+            self.home.rmdir()
 
     @contextlib.contextmanager
     def staged(self, name: EnvironmentName, text: str, lock: bytes | None) -> Iterator[Path]:
@@ -243,85 +349,7 @@ def environment_python(environment: Path) -> Path:
     return environment / "bin" / "python"
 
 
-def stat_of(path: Path) -> FileStat | None:
-    """Size, change time in nanoseconds and inode; ``None`` if there is no such file."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return (found.st_size, found.st_mtime_ns, found.st_ino)
-
-
-def read_regular(path: Path, *, limit: int) -> bytes:
-    """Read a file that somebody else may have put there: a regular one, not larger than *limit*.
-
-    A pipe would make the reader wait for ever, a device would never end.
-
-    :raises OSError: if it is something else, or cannot be read
-    """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
-            raise OSError(errno.EINVAL, "no regular file, or too large", str(path))
-        return file.read()
-
-
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Write a file of ours whole or not at all."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        return list(os.scandir(folder))
-    except OSError:
-        return []
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        remove_tree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a folder of ours; what cannot be removed now is left to a later sweep."""
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into errors of ours that name *path*."""
-    try:
-        yield
-    except ScriptEnvError:
-        raise
-    except OSError as error:
-        where = error.filename or path
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            msg = f"There is no space left to write `{where}`."
-            raise NoSpace(msg) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            msg = f"The operating system refused access to `{where}`: {error.strerror}."
-            raise PermissionRefused(msg) from error
-        if isinstance(error, (FileExistsError, NotADirectoryError)):
-            msg = f"Something that is no folder of ours stands at `{where}`."
-            raise Foreign(msg) from error
-        raise
-
-
-def _check_ours(folder: Path) -> None:
+def _check_ours(folder: Path, *, mend: bool = True) -> None:
     found = folder.lstat()
     if stat.S_ISLNK(found.st_mode):
         msg = f"`{folder}` is a link; folders of ours never are."
@@ -333,7 +361,7 @@ def _check_ours(folder: Path) -> None:
         if found.st_uid != os.getuid():
             msg = f"`{folder}` belongs to another user."
             raise Foreign(msg)
-        if found.st_mode & 0o077:
+        if mend and found.st_mode & 0o077:
             folder.chmod(0o700)
 
 

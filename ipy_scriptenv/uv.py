@@ -31,6 +31,7 @@ __all__ = [
     "ignore",
     "is_environment",
     "is_made_from",
+    "made_from_version",
 ]
 
 
@@ -56,6 +57,7 @@ class Uv:
     :param work: a folder of ours to run it in, with an empty ``uv.toml``
     :param held: the lock that uv inherits, so that it is never free while a uv lives
     :param cancel: ends what runs
+    :param pass_env: variables that uv gets although their names look like secrets
     :param on_event: gets what uv tells on the way
     """
 
@@ -63,6 +65,7 @@ class Uv:
     work: Path
     held: Held | None = None
     cancel: Cancel = field(default_factory=Cancel)
+    pass_env: tuple[str, ...] = ()
     on_event: Callable[[Event], None] = ignore
 
     def create(self, environment: Path, *, python: Path) -> None:
@@ -82,11 +85,11 @@ class Uv:
         )
 
     def sync(
-        self, script: Path, environment: Path, *, anew: bool = False, dry_run: bool = False
+        self, script: Path, environment: Path, *options: str, dry_run: bool = False
     ) -> tuple[Change, ...]:
         """Bring an environment to exactly what a script declares.
 
-        :param anew: choose all versions again, whatever is installed
+        :param options: further ones, which win over the script's settings
         :param dry_run: only tell what would change
         :raises ScriptEnvError: in the words of uv; a dry run and a failed resolution change nothing
         """
@@ -102,7 +105,7 @@ class Uv:
             "--output-format",
             "json",
         ]
-        argv += ["--upgrade"] * anew + ["--dry-run"] * dry_run
+        argv += [*options, *(["--dry-run"] if dry_run else [])]
         finished = self._call(*argv, VIRTUAL_ENV=str(environment))
         report = report_of(finished.out, finished.err)
         where = report.environment
@@ -175,7 +178,7 @@ class Uv:
             finished = processes.run(
                 [str(self.binary), *arguments],
                 cwd=self.work,
-                env=settings.uv_environment(**variables),
+                env=settings.uv_environment(self.pass_env, **variables),
                 on_line=self._hear,
                 inherit=() if self.held is None else (self.held.descriptor,),
                 cancel=self.cancel,
@@ -232,16 +235,25 @@ def is_environment(path: Path) -> bool:
 
 def is_made_from(path: Path, python: Python) -> bool:
     """Say whether the virtual environment at *path* was made from an interpreter, as it is now."""
-    try:
-        text = (path / "pyvenv.cfg").read_text("utf-8", errors="replace")
-    except OSError:
-        return False
-    told = dict(re.findall(r"(?m)^\s*(\w+)\s*=\s*(.*?)\s*$", text))
+    told = _configuration(path)
     try:
         same = Path(told["home"]).samefile(Path(python.base).parent)
     except (KeyError, OSError):
         return False
     return same and told.get("version_info") == python.version
+
+
+def made_from_version(path: Path) -> str | None:
+    """Give the version of Python that a virtual environment says it is of; ``None`` if none."""
+    return _configuration(path).get("version_info")
+
+
+def _configuration(path: Path) -> dict[str, str]:
+    try:
+        text = (path / "pyvenv.cfg").read_text("utf-8", errors="replace")
+    except OSError:
+        return {}
+    return dict(re.findall(r"(?m)^\s*(\w+)\s*=\s*(.*?)\s*$", text))
 
 
 def _require_environment(path: Path) -> None:

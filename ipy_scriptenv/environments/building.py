@@ -12,23 +12,26 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from ipy_scriptenv import __version__, interpreters, plan
+from ipy_scriptenv import __version__, interpreters, plan, policy
 from ipy_scriptenv.environments.sources import read_source
 from ipy_scriptenv.environments.standing import Context, Standing, deciding, now
 from ipy_scriptenv.errors import EnvironmentInUse, NoPython, NotFound, Problem, ScriptEnvError
+from ipy_scriptenv.files import explained, read_regular, remove_tree, stat_of, write_atomically
+from ipy_scriptenv.kernel_side.credentials import HIDDEN, without_credentials
 from ipy_scriptenv.kernels.layer import find_layer, site_packages, supports_curve
 from ipy_scriptenv.kernels.side import ensure_kernel_side, launcher
-from ipy_scriptenv.kernels.specs import register
+from ipy_scriptenv.kernels.specs import register, tidy, unregister
 from ipy_scriptenv.locks import Held, RunningKernel
 from ipy_scriptenv.metadata import EMPTY, Declaration, read_declaration
 from ipy_scriptenv.plan import Selected
 from ipy_scriptenv.record import OWN, FileStat, Host, Python, Record, Source, SourceKind
-from ipy_scriptenv.store import LAUNCHER, explained, remove_tree, stat_of, write_atomically
+from ipy_scriptenv.store import LAUNCHER
 from ipy_scriptenv.uv import find_uv
 
 __all__ = [
     "Wanted",
     "building",
+    "carried_over",
     "first_record",
     "furnish",
     "in_use",
@@ -37,6 +40,7 @@ __all__ = [
     "this_host",
     "wanted_at_start",
     "wanted_python",
+    "wanted_record",
     "wanted_text",
     "with_host",
 ]
@@ -60,6 +64,11 @@ class Wanted:
     error: ScriptEnvError | None = None
 
     @property
+    def recorded(self) -> str | None:
+        """The block as a record may hold it: without the credentials of URLs."""
+        return None if self.block is None else without_credentials(self.block)
+
+    @property
     def requires_nothing(self) -> bool:
         """Whether an empty environment is all that is wanted."""
         return self.declaration is not None and not self.declaration.dependencies
@@ -72,6 +81,14 @@ def wanted_text(block: str | None, stat: FileStat | None, *, line: int = 0) -> W
     """
     declaration = EMPTY if block is None else read_declaration(block, line=line)
     return Wanted(block=block, declaration=declaration, stat=stat)
+
+
+def wanted_record(record: Record) -> Wanted:
+    """Read the block of a record.
+
+    :raises ScriptEnvError: if it cannot be read
+    """
+    return wanted_text(_with_credentials(record.block, record.source), record.source_stat)
 
 
 def wanted_at_start(source: Source, record: Record | None) -> Wanted:
@@ -94,10 +111,20 @@ def wanted_at_start(source: Source, record: Record | None) -> Wanted:
                     block, cell, line = document.block.toml, document.cell, document.block.line
         elif record is not None:
             stat = record.source_stat
+            block = _with_credentials(block, source)
         declaration = EMPTY if block is None else read_declaration(block, cell=cell, line=line)
     except ScriptEnvError as error:
         return Wanted(block=block, declaration=None, stat=None, error=error)
     return Wanted(block=block, declaration=declaration, stat=stat)
+
+
+def _with_credentials(block: str | None, source: Source) -> str | None:
+    """Give a record's block with the credentials that stand in the file's, if that is the same."""
+    if block is None or HIDDEN not in block:
+        return block
+    reading = read_source(source)
+    found = reading.document.block if reading is not None else None
+    return found.toml if found and without_credentials(found.toml) == block else block
 
 
 def wanted_python(
@@ -174,7 +201,7 @@ def first_record(
     record = Record(
         source=source,
         python=python,
-        block=wanted.block,
+        block=wanted.recorded,
         source_stat=wanted.stat,
         kernel=kernel,
         kernel_side=ensure_kernel_side(context.store),
@@ -195,14 +222,28 @@ def first_record(
     )
 
 
+def carried_over(old: Record | None, new: Record) -> Record:
+    """Give the record of an environment that is built anew what outlives its packages."""
+    if old is None:
+        return new
+    return replace(new, created=old.created, hosts=with_host(old.hosts), register=old.register)
+
+
 def furnish(context: Context, path: Path, record: Record) -> None:
     """Write launcher and record into an environment."""
     with explained(path):
         text = launcher()
         place = path / LAUNCHER
-        if not place.exists() or place.read_bytes() != text:
+        if _content(place) != text:
             write_atomically(place, text)
     context.store.write_record(path, record)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return read_regular(path, limit=1 << 20)
+    except OSError:
+        return None
 
 
 def publish(context: Context, standing: Standing, record: Record) -> bool:
@@ -211,11 +252,17 @@ def publish(context: Context, standing: Standing, record: Record) -> bool:
     A Jupyter folder that cannot be written costs the entry in the picker, not the kernel.
     """
     curve = kernel_can_encrypt(context, standing.path, record)
-    if record.source.kind in (SourceKind.FILE, SourceKind.URL):
+    if record.source.kind in (SourceKind.FILE, SourceKind.URL) and record.register:
         try:
-            register(standing.name, record.source, standing.path, curve=curve)
-        except ScriptEnvError as error:
+            tidy(standing.name)
+            if policy.current().register:
+                register(standing.name, record.source, standing.path, curve=curve)
+        except (ScriptEnvError, OSError, ValueError) as error:
             context.on_event({"event": "warning", "text": str(error)})
+    elif record.source.kind is SourceKind.FILE:
+        with contextlib.suppress(ScriptEnvError, OSError):
+            unregister(standing.name)
+            tidy(standing.name)
     return curve
 
 
@@ -247,10 +294,12 @@ def uv_version() -> str:
     return version("uv")
 
 
-def in_use(name: str, others: list[RunningKernel]) -> EnvironmentInUse:
-    """Say that other kernels stand in the way of a rebuild."""
+def in_use(
+    name: str, others: list[RunningKernel], what: str = "must be rebuilt"
+) -> EnvironmentInUse:
+    """Say that kernels stand in the way of *what* is to happen to an environment."""
     processes = ", ".join(str(kernel.pid) for kernel in others)
-    msg = f"The environment `{name}` must be rebuilt, and kernels run in it (process {processes})."
+    msg = f"The environment `{name}` {what}, and kernels run in it (process {processes})."
     return EnvironmentInUse(
         msg, problems=tuple(Problem(message=f"process {kernel.pid}") for kernel in others)
     )

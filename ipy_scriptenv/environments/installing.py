@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from ipy_scriptenv import plan
+from ipy_scriptenv import plan, policy
+from ipy_scriptenv.environments.allowed import limits, refuse_forbidden
 from ipy_scriptenv.environments.job import Job
 from ipy_scriptenv.environments.standing import Context, installed_packages
 from ipy_scriptenv.errors import InstallCutShort, Interrupted, ScriptEnvError
+from ipy_scriptenv.files import explained, stat_of, write_atomically
 from ipy_scriptenv.kernel_side.block import render_block
 from ipy_scriptenv.kernels.layer import ensure_layer, site_packages
 from ipy_scriptenv.metadata import shown, staged_block
 from ipy_scriptenv.record import OWN, Package, Python
-from ipy_scriptenv.store import CHANGING, explained, stat_of, write_atomically
+from ipy_scriptenv.store import CHANGING
 from ipy_scriptenv.uv_output import Change, Event
 
 __all__ = ["install", "marked", "run_uv"]
@@ -63,12 +65,16 @@ def run_uv(
 
     :param dry_run: only tell what would change
     """
-    toml = staged_block(job.wanted.block or "", folder=job.folder, add=add)
-    text = render_block(toml)
-    # What is installed already would be kept, although by other settings it would not be chosen.
-    anew = path == job.standing.path and job.decides.lock is None and job.settings_changed
-    with job.context.store.staged(job.standing.name, text, job.decides.lock) as script:
-        return job.context.uv(job.held).sync(script, path, anew=anew, dry_run=dry_run)
+    block, lock = job.wanted.block or "", job.decides.lock
+    allowed = policy.current()
+    refuse_forbidden(allowed, toml=block, folder=job.folder, lock=lock)
+    options = limits(allowed, toml=block)
+    if path == job.standing.path and lock is None and job.settings_changed:
+        # What is installed already would be kept, although it would not be chosen now.
+        options += ("--upgrade",)
+    text = render_block(staged_block(block, folder=job.folder, add=add))
+    with job.context.store.staged(job.standing.name, text, lock) as script:
+        return job.context.uv(job.held).sync(script, path, *options, dry_run=dry_run)
 
 
 def _is_empty(path: Path, python: Python) -> bool:

@@ -82,6 +82,6 @@ class Job:
         files = map(str, config_files())
         return (
             record.settings != self.decides.settings
-            or uv_settings(record.block) != uv_settings(self.wanted.block)
+            or uv_settings(record.block) != uv_settings(self.wanted.recorded)
             or any(record.watch.get(each) != self.decides.watch.get(each) for each in files)
         )

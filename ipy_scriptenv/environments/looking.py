@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fnmatch
+import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 from ipy_scriptenv import interpreters, plan
 from ipy_scriptenv.environments.building import require_file, wanted_at_start
 from ipy_scriptenv.environments.imported import shadowed
 from ipy_scriptenv.environments.job import Asker
-from ipy_scriptenv.environments.sources import name_of
+from ipy_scriptenv.environments.moving import whereabouts
 from ipy_scriptenv.environments.standing import (
     Condition,
     Context,
@@ -18,15 +23,35 @@ from ipy_scriptenv.environments.standing import (
     inspect,
     installed_packages,
 )
+from ipy_scriptenv.environments.superfluous import size_of
+from ipy_scriptenv.environments.surroundings import missing_front_ends, shadowing_path
 from ipy_scriptenv.errors import NewerSchema, NoEnvironment
+from ipy_scriptenv.files import is_gone
 from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
-from ipy_scriptenv.kernels.specs import kernelspec_folder
+from ipy_scriptenv.kernel_side.check import file_stat
+from ipy_scriptenv.kernel_side.credentials import without_credentials
+from ipy_scriptenv.kernels.specs import kernelspec_folder, kernelspecs_folder
 from ipy_scriptenv.locks import running_kernels
 from ipy_scriptenv.metadata import EMPTY
-from ipy_scriptenv.record import OWN, Package, Record, Source, SourceKind
-from ipy_scriptenv.store import CHANGING, environment_python, stat_of
+from ipy_scriptenv.record import OWN, Glance, Package, Record, Source, SourceKind
+from ipy_scriptenv.store import CHANGING, environment_python
 
-__all__ = ["Found", "Listed", "Status", "find", "list_environments", "loaded_otherwise", "status"]
+__all__ = [
+    "ORDERS",
+    "STATES",
+    "Found",
+    "Listed",
+    "Status",
+    "find",
+    "list_environments",
+    "loaded_otherwise",
+    "status",
+]
+
+STATES = ("in-sync", "stale", "pending", "broken", "orphan", "changed")
+"""What a listing tells of an environment, from stats and records alone."""
+
+ORDERS = ("name", "source", "state", "python", "size", "used")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +90,11 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """One line of a listing; what a broken record does not tell is ``None``."""
+    """One line of a listing; what a broken record does not tell is ``None``.
+
+    :param packages: how many distributions were installed when it was last synced
+    :param size: bytes, where they were asked for
+    """
 
     name: EnvironmentName
     path: Path
@@ -76,6 +105,8 @@ class Listed:
     last_used: str | None
     in_use: bool
     kernelspec: str | None
+    packages: int | None = None
+    size: int | None = None
 
 
 def find(source: Source, *, context: Context, name: EnvironmentName | None = None) -> Found:
@@ -84,7 +115,7 @@ def find(source: Source, *, context: Context, name: EnvironmentName | None = Non
     :param name: its name, where the source does not give it (ephemeral ones)
     :raises NoEnvironment: if there is none, or it is damaged
     """
-    standing = inspect(context.store, name or name_of(source), source)
+    standing = inspect(context.store, name or whereabouts(context.store, source), source)
     if standing.condition is Condition.MISSING:
         require_file(source)
         msg = f"`{source}` has no environment yet."
@@ -102,7 +133,7 @@ def status(source: Source, *, context: Context, name: EnvironmentName | None = N
     :param name: its name, where the source does not give it (ephemeral ones)
     :raises ScriptEnvError: if the source's block cannot be read
     """
-    standing = inspect(context.store, name or name_of(source), source)
+    standing = inspect(context.store, name or whereabouts(context.store, source), source)
     record = standing.record
     wanted = wanted_at_start(source, record)
     if wanted.error is not None:
@@ -115,7 +146,7 @@ def status(source: Source, *, context: Context, name: EnvironmentName | None = N
             broken=standing.broken,
             pending=record is not None
             and record.pending is not None
-            and wanted.block == record.pending,
+            and wanted.recorded == record.pending,
             in_sync=record is not None and _in_sync(record, wanted.block),
         )
         if state == "in-sync" and record is not None:
@@ -124,19 +155,24 @@ def status(source: Source, *, context: Context, name: EnvironmentName | None = N
                 state = "stale"
                 reason = f"The source asks for another Python ({requires})."
     spec = kernelspec_folder(standing.name)
+    installed = installed_packages(standing.path, record.python) if record else ()
     return Status(
         source=source,
         state=state,
         reason=reason,
         environment=_found(standing),
         requires_python=str(declaration.requires_python) if declaration.requires_python else None,
-        dependencies=declaration.dependencies,
-        installed=installed_packages(standing.path, record.python) if record else (),
+        dependencies=tuple(map(without_credentials, declaration.dependencies)),
+        installed=installed,
         pending=record.pending if record else None,
         kernelspec=kernelspec_name(standing.name) if (spec / "kernel.json").is_file() else None,
         kernel_mode=None if record is None else ("own" if record.kernel == OWN else "layer"),
         in_use=bool(running_kernels(context.store.live(standing.name))),
-        warnings=declaration.warnings,
+        warnings=(
+            *declaration.warnings,
+            *missing_front_ends(installed),
+            *shadowing_path(installed),
+        ),
     )
 
 
@@ -149,34 +185,84 @@ def loaded_otherwise(asker: Asker, record: Record, *, context: Context) -> dict[
     return shadowed(context.store, asker, record)
 
 
-def list_environments(*, context: Context) -> list[Listed]:
-    """List every environment but the ephemeral ones, by name; only stats and records are read."""
+def list_environments(
+    *,
+    context: Context,
+    states: frozenset[str] = frozenset(),
+    pattern: str | None = None,
+    order: str = "name",
+    sizes: bool = False,
+) -> list[Listed]:
+    """List every environment but the ephemeral ones; only stats and records are read.
+
+    :param states: of :data:`STATES`, to show these alone; none: all
+    :param pattern: a glob that a source's path must match
+    :param order: of :data:`ORDERS`; the largest and the last used come first
+    :param sizes: whether to add up the files too
+    """
+    store = context.store
+    registered = _names(kernelspecs_folder())
+    locks = _names(store.locks)
     found = []
-    for name in context.store.names():
-        path = context.store.environment(name)
-        if path.is_symlink() or not path.is_dir():
-            continue
+    for name in store.names():
+        path = store.environment(name)
         try:
-            record = context.store.read_record(path)
+            glance = store.glance(name)
         except NewerSchema:
-            record = None
-        if record is not None and record.source.kind is SourceKind.EPHEMERAL:
+            glance = None
+        if glance is None and (path.is_symlink() or not path.is_dir()):
             continue
-        spec = kernelspec_folder(name)
+        source = glance.source if glance else None
+        if source is not None and source.kind is SourceKind.EPHEMERAL:
+            continue
+        state = _listed_state(str(path), glance)
+        if (states and state not in states) or not _matches(source, pattern):
+            continue
+        spec = kernelspec_name(name)
         found.append(
             Listed(
                 name=name,
                 path=path,
-                source=record.source if record else None,
-                state=_listed_state(path, record),
-                python_version=record.python.version if record else None,
-                created=record.created if record else None,
-                last_used=record.last_used if record else None,
-                in_use=bool(running_kernels(context.store.live(name))),
-                kernelspec=kernelspec_name(name) if (spec / "kernel.json").is_file() else None,
+                source=source,
+                state=state,
+                python_version=glance.python_version if glance else None,
+                created=glance.created if glance else None,
+                last_used=glance.last_used if glance else None,
+                in_use=f"{name}.kernels" in locks and bool(running_kernels(store.live(name))),
+                kernelspec=spec if spec in registered else None,
+                packages=glance.packages if glance else None,
+                size=size_of(path) if sizes else None,
             )
         )
-    return found
+    return sorted(found, key=_KEYS[order])
+
+
+_KEYS: dict[str, Callable[[Listed], Any]] = {
+    "name": lambda each: each.name,
+    "source": lambda each: (str(each.source), each.name),
+    "state": lambda each: (each.state, each.name),
+    "python": lambda each: ([int(part) for part in _numbers(each)], each.name),
+    "size": lambda each: (-(each.size or 0), each.name),
+    "used": lambda each: ([-ord(char) for char in each.last_used or ""], each.name),
+}
+
+
+def _numbers(listed: Listed) -> list[str]:
+    return re.findall(r"\d+", listed.python_version or "")
+
+
+def _matches(source: Source | None, pattern: str | None) -> bool:
+    if pattern is None:
+        return True
+    path = PurePath(str(source or ""))
+    return path.match(pattern) or fnmatch.fnmatchcase(str(path), pattern)
+
+
+def _names(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:
+        return frozenset()
 
 
 def _found(standing: Standing) -> Found | None:
@@ -195,15 +281,15 @@ def _in_sync(record: Record, block: str | None) -> bool:
     return record.fingerprint == decides.fingerprint
 
 
-def _listed_state(path: Path, record: Record | None) -> str:
-    if record is None or (path / CHANGING).exists():
+def _listed_state(path: str, glance: Glance | None) -> str:
+    if glance is None or os.path.lexists(f"{path}/{CHANGING}"):
         return "broken"
-    if record.source.path is not None:
-        found = stat_of(Path(record.source.path))
-        if found is None:
+    if glance.source.path is not None:
+        found = file_stat(glance.source.path)
+        if found is None and is_gone(glance.source.path):
             return "orphan"
-        if found != record.source_stat and record.source_stat is not None:
+        if found != glance.source_stat and glance.source_stat is not None:
             return "changed"
-    if record.pending is not None:
+    if glance.pending:
         return "pending"
-    return "in-sync" if record.fingerprint is not None else "stale"
+    return "in-sync" if glance.synced else "stale"

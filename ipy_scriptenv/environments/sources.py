@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipy_scriptenv.errors import Duplicate, NotASource, NotFound, Unclosed, WrongCall
+from ipy_scriptenv.files import explained, read_regular, stat_of
 from ipy_scriptenv.identity import (
     EnvironmentName,
     file_environment_name,
@@ -17,9 +18,17 @@ from ipy_scriptenv.identity import (
 )
 from ipy_scriptenv.metadata import Document, read_document, shown
 from ipy_scriptenv.record import FileStat, Source, SourceKind
-from ipy_scriptenv.store import explained, read_regular, stat_of
 
-__all__ = ["Reading", "can_be_source", "check", "locate", "lock_of", "name_of", "read_source"]
+__all__ = [
+    "Reading",
+    "can_be_source",
+    "check",
+    "locate",
+    "locate_or_gone",
+    "lock_of",
+    "name_of",
+    "read_source",
+]
 
 _LARGEST = 2 * 2**30
 """Bytes of the largest source that is read."""
@@ -165,3 +174,19 @@ def check(source: Source) -> None:
         data = read_regular(path, limit=_LARGEST)
     with contextlib.suppress(Unclosed, Duplicate):
         read_document(data, name=path.name)
+
+
+def locate_or_gone(text: str | os.PathLike[str]) -> Source:
+    """Find the source that a person names; one that is gone is named by its path alone.
+
+    :raises ScriptEnvError: as :func:`locate`, but for a file that is not there
+    """
+    try:
+        return locate(text)
+    except NotFound:
+        given = os.fspath(text)
+        path = Path(os.path.abspath(Path(given).expanduser()))  # noqa: PTH100 - as text
+        # The folder may be there and be reached through links.
+        with contextlib.suppress(OSError, RuntimeError):
+            path = path.parent.resolve(strict=True) / path.name
+        return Source(kind=SourceKind.FILE, path=str(path))

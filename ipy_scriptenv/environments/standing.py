@@ -12,17 +12,19 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from ipy_scriptenv import plan, settings
-from ipy_scriptenv.environments.sources import lock_of
-from ipy_scriptenv.errors import Foreign, ScriptEnvError
+from ipy_scriptenv import plan, policy, settings
+from ipy_scriptenv.environments.sources import lock_of, name_of
+from ipy_scriptenv.errors import Foreign, PolicyBroken, ScriptEnvError
+from ipy_scriptenv.files import read_regular, stat_of
 from ipy_scriptenv.identity import EnvironmentName
+from ipy_scriptenv.kernel_side.credentials import without_credentials
 from ipy_scriptenv.kernels.layer import site_packages
-from ipy_scriptenv.locks import Held
+from ipy_scriptenv.locks import Held, running_kernels
 from ipy_scriptenv.metadata import local_paths
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import FileStat, Package, Python, Record, Source
-from ipy_scriptenv.store import CHANGING, Store, environment_python, read_regular, stat_of
-from ipy_scriptenv.uv import Event, Uv, find_uv, ignore, is_environment
+from ipy_scriptenv.store import CHANGING, Store, environment_python
+from ipy_scriptenv.uv import Event, Uv, find_uv, ignore, is_environment, made_from_version
 
 __all__ = [
     "Condition",
@@ -32,8 +34,18 @@ __all__ = [
     "deciding",
     "inspect",
     "installed_packages",
+    "is_at_home",
     "now",
+    "pass_env",
 ]
+
+
+def pass_env() -> tuple[str, ...]:
+    """Give the secrets that the policy lets uv have; none where it cannot be read."""
+    try:
+        return policy.current().pass_env
+    except PolicyBroken:
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +64,7 @@ class Context:
         """Give uv; it inherits the lock *held* and tells this context's listener."""
         return Uv(
             binary=find_uv(),
+            pass_env=pass_env(),
             work=self.store.work,
             held=held,
             cancel=self.cancel,
@@ -96,24 +109,58 @@ def inspect(store: Store, name: EnvironmentName, source: Source) -> Standing:
     record = store.read_record(path)
     if record is not None and (record.source.path, record.source.url) != (source.path, source.url):
         msg = f"The environment `{path}` is for `{record.source}`, not for `{source}`."
-        raise Foreign(msg, hint="Delete it if it is not needed any more.")
+        hint = "Delete it if it is not needed any more."
+        if record.source.path is not None and store.moved_from(name_of(record.source)) == name:
+            hint = "That file was renamed: the environment follows it when its kernels have ended."
+        raise Foreign(msg, hint=hint)
     broken = _damage(path, record)
     condition = Condition.SOUND if broken is None else Condition.BROKEN
     return Standing(name=name, path=path, condition=condition, record=record, broken=broken)
 
 
 def _damage(path: Path, record: Record | None) -> str | None:
+    """Say what is wrong with an environment, as far as a handful of stats tell."""
     if record is None:
         return "Its record is missing or cannot be read."
     if (path / CHANGING).exists():
         return "A change of it was interrupted."
     if not is_environment(path):
         return "Its interpreter or `pyvenv.cfg` is missing."
+    return _damaged_interpreter(path, record.python) or _damaged_packages(path, record)
+
+
+def _damaged_interpreter(path: Path, python: Python) -> str | None:
     if not os.access(environment_python(path), os.X_OK):
-        return f"The interpreter `{record.python.base}` is gone."
+        return f"The interpreter `{python.base}` is gone."
+    if not _is_its_interpreter(path, python):
+        return "Its interpreter is not the one that it was made from."
+    return None
+
+
+def _damaged_packages(path: Path, record: Record) -> str | None:
     if record.packages and not installed_packages(path, record.python):
         return "Its packages are gone."
     return None
+
+
+def _is_its_interpreter(path: Path, python: Python) -> bool:
+    """Say whether an environment has the interpreter, in the version, that it was made from.
+
+    uv would make the environment anew where `pyvenv.cfg` tells another version.
+    """
+    if made_from_version(path) not in (None, python.version):
+        return False
+    if os.name != "posix":
+        return True
+    try:
+        return environment_python(path).samefile(python.base)
+    except OSError:
+        return False
+
+
+def is_at_home(store: Store, name: EnvironmentName) -> bool:
+    """Say whether a kernel runs in an environment, or was launched and is about to."""
+    return store.is_starting(name) or bool(running_kernels(store.live(name)))
 
 
 def installed_packages(environment: Path, python: Python) -> tuple[Package, ...]:
@@ -180,7 +227,8 @@ def deciding(
     digest = settings.resolver_settings()
     return Deciding(
         fingerprint=plan.fingerprint(
-            block=block,
+            # Credentials rotate, and a record holds none.
+            block=None if block is None else without_credentials(block),
             lock_sha256=lock_sha256,
             python_request=python.request,
             settings=digest,

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ipy_scriptenv import locks, plan
+from ipy_scriptenv import interpreters, locks, plan
 from ipy_scriptenv.environments.building import (
     Wanted,
     building,
+    carried_over,
     first_record,
     furnish,
     in_use,
@@ -27,7 +28,7 @@ from ipy_scriptenv.environments.building import (
     wanted_python,
     with_host,
 )
-from ipy_scriptenv.environments.sources import name_of
+from ipy_scriptenv.environments.moving import at_home, whereabouts
 from ipy_scriptenv.environments.standing import (
     Condition,
     Context,
@@ -35,18 +36,22 @@ from ipy_scriptenv.environments.standing import (
     deciding,
     inspect,
     installed_packages,
+    is_at_home,
     now,
 )
-from ipy_scriptenv.errors import LockTimeout, ScriptEnvError
+from ipy_scriptenv.errors import EnvironmentInUse, Foreign, LockTimeout, ScriptEnvError
+from ipy_scriptenv.files import write_atomically
 from ipy_scriptenv.identity import EnvironmentName, ephemeral_environment_name
 from ipy_scriptenv.kernels.layer import Layer, ensure_layer, find_layer, layer_name
 from ipy_scriptenv.kernels.side import ensure_kernel_side
+from ipy_scriptenv.leftovers import sweep
 from ipy_scriptenv.locks import exclusive, is_held, running_kernels
 from ipy_scriptenv.record import OWN, Python, Record, Source, SourceKind
-from ipy_scriptenv.store import CHANGING, LAUNCHER, environment_python, write_atomically
+from ipy_scriptenv.settings import lock_timeout
+from ipy_scriptenv.store import CHANGING, LAUNCHER, environment_python
 from ipy_scriptenv.uv import is_environment
 
-__all__ = ["EPHEMERAL", "Start", "became_ready", "discard", "distrust", "start"]
+__all__ = ["EPHEMERAL", "Start", "became_ready", "discard", "distrust", "prepare", "start"]
 
 EPHEMERAL = Source(kind=SourceKind.EPHEMERAL)
 """A kernel without a source: an environment of its own that goes with it."""
@@ -80,6 +85,7 @@ def start(
     wait: float = _WAIT,
     name: EnvironmentName | None = None,
     fetch: bool = False,
+    launching: bool = True,
 ) -> Start:
     """Make sure that an environment with the right Python stands and that a kernel can run in it.
 
@@ -87,18 +93,18 @@ def start(
     :param wait: seconds to wait for the layer and for others that change the environment
     :param name: the environment of a kernel that starts anew, for an ephemeral source
     :param fetch: whether uv may fetch an interpreter; only after a user has run a cell
+    :param launching: whether the caller launches a kernel there; until it is at home, the
+        environment counts as in use
     :raises ScriptEnvError: why no kernel can run there now
     """
     store = context.store
     store.prepare()
-    if name is None:
-        if source.kind is SourceKind.EPHEMERAL:
-            _sweep_ephemeral(context)
-            name = ephemeral_environment_name(secrets.token_hex(8))
-        else:
-            name = name_of(source)
-    if is_held(store.lock(name)):
-        found = _while_changing(context, name, source)
+    if name is None and source.kind is SourceKind.EPHEMERAL:
+        _sweep_ephemeral(context)
+        name = ephemeral_environment_name(secrets.token_hex(8))
+    known = name or whereabouts(store, source)
+    if is_held(store.lock(known)):
+        found = _while_changing(context, known, source, launching=launching)
         if found is not None:
             return found
 
@@ -107,12 +113,18 @@ def start(
     def tell() -> None:
         context.on_event({"event": "waiting", "for": "another start of this environment"})
 
-    with exclusive(
-        store.lock(name), timeout=wait, on_wait=tell, cancelled=lambda: context.cancel.is_set
-    ) as held:
+    wait = min(wait, lock_timeout())
+    home = at_home(context, source, name, timeout=wait, on_wait=tell)
+    try:
+        name, held = home.__enter__()
+    except EnvironmentInUse:
+        # A new file in the place of one that was renamed while its kernel runs.
+        return start(EPHEMERAL, context=context, wait=wait, fetch=fetch, launching=launching)
+    with contextlib.ExitStack() as stack:
+        stack.push(home)
         # What is left of the time: lock and layer together are waited for no longer than *wait*.
         wait = max(1.0, wait - (time.monotonic() - began))
-        store.sweep(name)
+        sweep(store, name)
         standing = inspect(store, name, source)
         wanted = wanted_at_start(source, standing.record)
         python = wanted_python(context, standing, wanted, fetch=fetch)
@@ -122,29 +134,37 @@ def start(
             with contextlib.suppress(ScriptEnvError):
                 # A full disk must not stop a kernel that needs nothing new.
                 furnish(context, standing.path, kept)
-            return _launchable(context, standing, kept)
+            return _launchable(context, standing, kept, launching=launching)
         if others:
             raise in_use(name, others)
         layer = _bounded_layer(context, python, wait)
         with building(context, standing, python, held) as path:
             record = first_record(context, source, python, wanted, kernel=layer.name)
+            record = carried_over(standing.record, record)
             furnish(context, path, record)
             store.place(path, standing.path)
-        return _launchable(context, standing, record)
+        return _launchable(context, standing, record, launching=launching)
 
 
-def _while_changing(context: Context, name: EnvironmentName, source: Source) -> Start | None:
+def _while_changing(
+    context: Context, name: EnvironmentName, source: Source, *, launching: bool
+) -> Start | None:
     """Launch at once where another process is completing the environment, if a kernel can run.
 
     The kernel needs nothing of what is being installed, unless it is installed there itself.
     """
-    standing = inspect(context.store, name, source)
+    try:
+        standing = inspect(context.store, name, source)
+    except Foreign:
+        return None
     record = standing.record
     if record is None or record.kernel == OWN or not is_environment(standing.path):
         return None
     if find_layer(context.store, record.kernel) is None:
         return None
-    return _launchable(context, standing, record)
+    launchable = _launchable(context, standing, record, launching=launching)
+    # Whoever removes it gives up if it finds the note of this start, and this start if it is gone.
+    return launchable if (standing.path / LAUNCHER).exists() else None
 
 
 def _kept(
@@ -181,7 +201,7 @@ def _kept(
         decides = deciding(record.source, wanted.block, python=python)
         if decides.fingerprint == record.fingerprint:
             # The file was saved with what is installed already: nothing to look at again.
-            record = replace(record, source_stat=wanted.stat, block=wanted.block, pending=None)
+            record = replace(record, source_stat=wanted.stat, block=wanted.recorded, pending=None)
     return record
 
 
@@ -212,7 +232,9 @@ def _conflicts(standing: Standing, record: Record, layer: Layer) -> tuple[str, .
     )
 
 
-def _launchable(context: Context, standing: Standing, record: Record) -> Start:
+def _launchable(context: Context, standing: Standing, record: Record, *, launching: bool) -> Start:
+    if launching:
+        context.store.note_start(standing.name)
     return Start(
         name=standing.name,
         path=standing.path,
@@ -268,11 +290,10 @@ def distrust(name: EnvironmentName, *, context: Context) -> None:
 def discard(name: EnvironmentName, *, context: Context) -> None:
     """Remove an ephemeral environment whose kernel has ended, unless another is at home in it."""
     store = context.store
-    with contextlib.suppress(ScriptEnvError, OSError):
-        with exclusive(store.lock(name), timeout=0):
-            if running_kernels(store.live(name)):
-                return
-            store.remove_environment(store.environment(name))
+    with contextlib.suppress(ScriptEnvError, OSError), exclusive(store.lock(name), timeout=0):
+        if is_at_home(store, name):
+            return
+        store.remove_environment(store.environment(name))
         store.forget_locks(name)
 
 
@@ -301,3 +322,12 @@ def _is_abandoned(context: Context, name: EnvironmentName, limit: datetime) -> b
     except (ScriptEnvError, ValueError, TypeError):
         # A record that cannot be understood is left for somebody who can.
         return False
+
+
+def prepare(context: Context) -> None:
+    """Build the kernel layer for the host's own Python, so that no start waits for it.
+
+    :raises ScriptEnvError: if it cannot be built
+    """
+    context.store.prepare()
+    ensure_layer(context.store, context.uv(), interpreters.host_python())

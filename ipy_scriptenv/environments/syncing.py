@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ipy_scriptenv.environments.building import (
     building,
+    carried_over,
     first_record,
     furnish,
     in_use,
@@ -22,11 +23,13 @@ from ipy_scriptenv.environments.building import (
     uv_version,
     wanted_at_start,
     wanted_python,
+    wanted_record,
     wanted_text,
     with_host,
 )
 from ipy_scriptenv.environments.installing import install, marked
 from ipy_scriptenv.environments.job import Asker, Job
+from ipy_scriptenv.environments.moving import at_home
 from ipy_scriptenv.environments.refusing import (
     refuse_imported,
     refuse_other_versions,
@@ -46,12 +49,14 @@ from ipy_scriptenv.errors import (
     RestartNeeded,
     ScriptEnvError,
 )
+from ipy_scriptenv.files import stat_of
 from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
+from ipy_scriptenv.kernel_side.credentials import without_credentials
 from ipy_scriptenv.kernels.side import ensure_kernel_side
-from ipy_scriptenv.locks import exclusive, running_kernels
+from ipy_scriptenv.leftovers import sweep
+from ipy_scriptenv.locks import running_kernels
 from ipy_scriptenv.record import OWN, FileStat, Package, Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
-from ipy_scriptenv.store import stat_of
 from ipy_scriptenv.uv import Change
 
 __all__ = ["Action", "Synced", "sync"]
@@ -96,6 +101,7 @@ def sync(
     asker: Asker | None = None,
     exact: bool = True,
     settle: bool = False,
+    rebuild: bool = False,
     name: EnvironmentName | None = None,
     folder: Path | None = None,
 ) -> Synced:
@@ -108,6 +114,7 @@ def sync(
     :param exact: whether packages that were installed by hand go, although nothing else changed
     :param settle: take the record's block, whatever the source says by now: only finish what was
         begun, and look whether the asking kernel is the right one
+    :param rebuild: whether to build anew what may be sound
     :param name: the environment's name where the source does not give it (ephemeral ones)
     :param folder: where relative paths in the block start, for a source without a file
     :raises ScriptEnvError: nothing that stood is changed, or the environment is marked for a
@@ -115,24 +122,21 @@ def sync(
     """
     store = context.store
     store.prepare()
-    name = name or name_of(source, block=block)
+    if name is None and source.path is None:
+        name = name_of(source, block=block)
 
     def tell() -> None:
         context.on_event({"event": "waiting", "for": "another change of this environment"})
 
-    with exclusive(
-        store.lock(name),
-        timeout=lock_timeout(),
-        on_wait=tell,
-        cancelled=lambda: context.cancel.is_set,
-    ) as held:
-        store.sweep(name)
+    home = at_home(context, source, name, timeout=lock_timeout(), on_wait=tell)
+    with home as (name, held):
+        sweep(store, name)
         standing = inspect(store, name, source)
         record = standing.record
         if given:
             wanted = wanted_text(block, _stat_to_record(source, record, block), line=line)
         elif settle and record is not None:
-            wanted = wanted_text(record.block, record.source_stat)
+            wanted = wanted_record(record)
         else:
             wanted = wanted_at_start(source, record)
         if wanted.error is not None:
@@ -151,16 +155,21 @@ def sync(
             folder=Path(source.path).parent if source.path else (folder or store.work),
         )
         try:
-            synced, changed = _carry_out(job, exact=exact)
+            synced, changed = _carry_out(job, exact=exact, rebuild=rebuild)
         except (RestartNeeded, EnvironmentInUse):
-            _keep_pending(job)
+            if not rebuild:
+                _keep_pending(job)
             raise
         return replace(synced, replace=replacement_reason(job, synced.record, changed))
 
 
-def _carry_out(job: Job, *, exact: bool) -> tuple[Synced, tuple[str, ...]]:
+def _carry_out(job: Job, *, exact: bool, rebuild: bool) -> tuple[Synced, tuple[str, ...]]:
     """Keep, change in place, or build anew; give also what changed of the asker's imports."""
     standing, record = job.standing, job.standing.record
+    if rebuild and standing.condition is not Condition.MISSING:
+        if job.kernels:
+            raise in_use(standing.name, job.kernels)
+        return _rebuild(job, Action.REBUILT), ()
     if record is not None and standing.condition is Condition.SOUND and job.same_python:
         in_sync = record.fingerprint == job.decides.fingerprint
         found = installed_packages(standing.path, record.python)
@@ -189,9 +198,7 @@ def _rebuild(job: Job, action: Action) -> Synced:
         packages = installed_packages(path, job.python)
         refuse_other_versions(job, before, packages)
         record = first_record(job.context, job.source, job.python, job.wanted, kernel=kernel)
-        if standing.record is not None:
-            hosts = with_host(standing.record.hosts)
-            record = replace(record, created=standing.record.created, hosts=hosts)
+        record = carried_over(standing.record, record)
         record = _synced_record(job, record, packages, kernel)
         furnish(job.context, path, record)
         _refuse_newcomers(job)
@@ -227,8 +234,10 @@ def _stat_to_record(source: Source, record: Record | None, block: str | None) ->
         return record.source_stat or found
     if reading is None:
         return record.source_stat
-    text = None if reading.document.block is None else reading.document.block.toml
-    return reading.stat if text in (block, record.block) else record.source_stat
+    saved = reading.document.block
+    text = None if saved is None else without_credentials(saved.toml)
+    executed = None if block is None else without_credentials(block)
+    return reading.stat if text in (executed, record.block) else record.source_stat
 
 
 def _in_place(job: Job, record: Record) -> tuple[Synced, tuple[str, ...]]:
@@ -254,7 +263,7 @@ def _in_place(job: Job, record: Record) -> tuple[Synced, tuple[str, ...]]:
 def _synced_record(job: Job, record: Record, packages: tuple[Package, ...], kernel: str) -> Record:
     return replace(
         record,
-        block=job.wanted.block,
+        block=job.wanted.recorded,
         source_stat=job.wanted.stat,
         pending=None,
         fingerprint=job.decides.fingerprint,
@@ -308,6 +317,6 @@ def _keep_pending(job: Job) -> None:
         # Only what was installed by hand stands in the way: the next start's first sync takes it.
         pending = replace(current, fingerprint=None)
     else:
-        pending = replace(current, pending=job.wanted.block or "", source_stat=job.wanted.stat)
+        pending = replace(current, pending=job.wanted.recorded or "", source_stat=job.wanted.stat)
     with contextlib.suppress(ScriptEnvError):
         job.context.store.write_record(job.standing.path, pending)

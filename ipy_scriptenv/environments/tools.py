@@ -6,13 +6,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ipy_scriptenv import plan, processes, settings
-from ipy_scriptenv.environments.standing import Context, installed_packages
-from ipy_scriptenv.errors import ScriptEnvError
+from ipy_scriptenv import plan, policy, processes, settings
+from ipy_scriptenv.environments.allowed import limits, refuse_arguments
+from ipy_scriptenv.environments.standing import Context, installed_packages, pass_env
+from ipy_scriptenv.errors import PolicyViolation, ScriptEnvError
+from ipy_scriptenv.files import stat_of, write_atomically
 from ipy_scriptenv.kernels.layer import find_layer, site_packages
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.record import OWN, Record
-from ipy_scriptenv.store import CHANGING, Store, stat_of, write_atomically
+from ipy_scriptenv.store import CHANGING, Store
 from ipy_scriptenv.uv import find_uv, is_environment
 
 __all__ = ["run_tool", "uv_arguments"]
@@ -33,6 +35,10 @@ def run_tool(environment: Path, tool: str, arguments: Sequence[str]) -> int:
     variables = {"VIRTUAL_ENV": str(environment)}
     if not _changes_something(argv):
         return _run(argv, variables, ())
+    try:
+        argv, folder = _within_policy(context, argv)
+    except ScriptEnvError as error:
+        return _refused(error)
     record = context.store.read_record(environment)
     if record is None or not is_environment(environment):
         sys.stderr.write("The environment is damaged; restart the kernel, then try again.\n")
@@ -49,15 +55,14 @@ def run_tool(environment: Path, tool: str, arguments: Sequence[str]) -> int:
             untouched = stat_of(site)
             mark = environment / CHANGING
             write_atomically(mark, b"")
-            code = _run(argv, variables, (held.descriptor,))
+            code = _run(argv, variables, (held.descriptor,), folder=folder)
             broken = _breaks_kernel(context, environment, record)
             cut_short = code != 0 and stat_of(site) != untouched
             if not broken and not cut_short and code >= 0:
                 mark.unlink()
             after = installed_packages(environment, record.python)
     except ScriptEnvError as error:
-        sys.stderr.write(f"{error}\n{error.hint}\n")
-        return error.exit_code
+        return _refused(error)
     changed = sorted({each.name for each in set(after) ^ set(before)})
     if broken:
         sys.stderr.write(
@@ -83,16 +88,45 @@ def uv_arguments(tool: str, arguments: Sequence[str]) -> list[str]:
 
 
 def _changes_something(argv: Sequence[str]) -> bool:
-    """Say whether a call of uv changes an environment; options may stand before the verb."""
-    words = [each for each in argv if not each.startswith("-")]
-    return words[:1] == ["pip"] and any(each in _CHANGING_VERBS for each in words[1:3])
+    """Say whether a call of uv may change an environment; options may stand before the verb."""
+    return "pip" in argv and not _CHANGING_VERBS.isdisjoint(argv)
 
 
-def _run(argv: Sequence[str], variables: dict[str, str], inherit: Sequence[int]) -> int:
+def _within_policy(context: Context, argv: list[str]) -> tuple[list[str], Path]:
+    """Hold a changing call against the policy; give the call and the folder to run it in.
+
+    Under a policy uv runs in a folder of ours, where no configuration lies about.
+
+    :raises PolicyViolation: if it is not allowed
+    """
+    allowed, here = policy.current(), Path.cwd()
+    if not allowed.says_what_comes or argv[:2] == ["pip", "uninstall"]:
+        return argv, here
+    if argv[0] != "pip":
+        msg = "Under the administrator's policy, nothing may stand before `pip`."
+        raise PolicyViolation(msg)
+    words = refuse_arguments(allowed, argv[2:], folder=here)
+    return [*argv[:2], *limits(allowed), *words], context.store.work
+
+
+def _refused(error: ScriptEnvError) -> int:
+    lines = [str(error), *(f"  {problem}" for problem in error.problems), error.hint]
+    sys.stderr.write("\n".join(filter(None, lines)) + "\n")
+    return error.exit_code
+
+
+def _run(
+    argv: Sequence[str],
+    variables: dict[str, str],
+    inherit: Sequence[int],
+    *,
+    folder: Path | None = None,
+) -> int:
     sys.stdout.flush()
     return processes.run_visibly(
         [str(find_uv()), *argv],
-        env={**settings.uv_environment(), **variables},
+        cwd=folder,
+        env={**settings.uv_environment(pass_env()), **variables},
         inherit=inherit,
     )
 

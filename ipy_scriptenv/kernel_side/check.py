@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from .block import block_of_cell, find_block
+from .credentials import HIDDEN, without_credentials
 
 FileStat = tuple[int, int, int]
 
@@ -40,8 +40,6 @@ RESOLVER_VARIABLES = (
 )
 """The environment variables of uv that decide which versions an environment holds."""
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
-
 
 def file_stat(path: str) -> FileStat | None:
     """Size, change time in nanoseconds and inode of a file; None if there is no such file."""
@@ -63,7 +61,7 @@ def absolute_entries(path: str) -> str:
 def settings_digest(environ: Mapping[str, str]) -> str:
     """Digest the variables that decide; credentials in URLs do not count, because they rotate."""
     chosen = {
-        name: _CREDENTIALS.sub("", environ[name])
+        name: without_credentials(environ[name]).replace(HIDDEN, "://")
         for name in RESOLVER_VARIABLES
         if environ.get(name)
     }

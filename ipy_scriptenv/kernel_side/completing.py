@@ -10,6 +10,7 @@ from typing import Any
 
 from . import check, hosts
 from .block import BlockError, block_of_cell, is_only_our_magics
+from .credentials import without_credentials
 from .failing import Failed, host_ended, interrupted, restart_needed, unreadable, without_host
 from .imports import Packages
 from .live import LiveLock
@@ -46,6 +47,7 @@ class Completion:
         self.fresh = True
         self.on_user_code: Callable[[], None] = lambda: None
         self.always = os.environ.get("SCRIPTENV_SYNC") == "always"
+        self._source = record["source"].get("path")
         self._runs_on = (record["python"]["base"], record["kernel"])
         self._first = True
         # What stands in the way: a request that failed, a block that cannot be read, a new start.
@@ -174,7 +176,7 @@ class Completion:
     def _is_recorded(self, toml: str) -> bool:
         record = self.record
         return (
-            bool(toml == record["block"])
+            bool(without_credentials(toml) == record["block"])
             and record["fingerprint"] is not None
             and record["pending"] is None
         )
@@ -270,8 +272,10 @@ class Completion:
         """What `status` adds about this very kernel, a sentence each."""
         self.look_at_record()
         notes = []
-        path = self.record["source"].get("path")
-        if path is not None and check.file_stat(path) is None:
+        path = self._source
+        if path is not None and (
+            path != self.record["source"].get("path") or check.file_stat(path) is None
+        ):
             notes.append(
                 f"`{path}` is not at its place any more; this kernel keeps its environment until "
                 "it is restarted."
@@ -298,12 +302,13 @@ class Completion:
         if record["fingerprint"] is None or record["pending"] is not None or self._is_unsettled():
             return False
         if request["given"]:
-            return bool(request["block"] == record["block"])
+            return bool(without_credentials(request["block"] or "") == (record["block"] or ""))
         path = record["source"].get("path")
         if path is None or not check.source_changed(record):
             return True
         try:
-            return bool(check.block_of_source(path) == record["block"])
+            found = check.block_of_source(path)
+            return bool(without_credentials(found or "") == (record["block"] or ""))
         except (OSError, ValueError, KeyError, TypeError):
             return False
 

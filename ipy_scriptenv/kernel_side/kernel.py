@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import threading
 from typing import Any
@@ -55,6 +56,9 @@ class ScriptEnvKernel(IPythonKernel):
         if self._add_folder:
             self._add_folder = False
             sys.path.insert(0, "")
+            given = self.completion.initial.get("PATH", "").split(os.pathsep)
+            relative = [entry for entry in given if not os.path.isabs(entry)]
+            os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), *relative])
         if self._use_jedi:
             self._use_jedi = False
             self.shell.Completer.use_jedi = True

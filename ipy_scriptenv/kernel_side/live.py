@@ -10,6 +10,9 @@ import uuid
 
 __all__ = ["LiveLock", "hold"]
 
+_SIDE = os.path.basename(os.path.dirname(os.path.abspath(__file__)))
+"""The folder that this code was copied to, named by its content."""
+
 _INHERITED = "SCRIPTENV_LIVE"
 """Name and descriptor of the lock of a kernel that replaced itself: it is never free between."""
 
@@ -38,6 +41,7 @@ class LiveLock:
             {
                 "pid": os.getpid(),
                 "kernel": self.kernel,
+                "side": _SIDE,
                 "ready": self.ready,
                 "busy": busy,
                 "imported": imported,
@@ -77,12 +81,17 @@ def hold(environment: str, home: str, kernel: str) -> LiveLock | None:
         path = os.path.join(folder, name)
         unlocked = os.path.join(folder, f".{name}")
         try:
+            if os.path.islink(folder):
+                return None
             os.makedirs(folder, mode=0o700, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
             # It gets its name when it is locked: an unlocked one is taken for a dead kernel's.
             descriptor = os.open(unlocked, flags, 0o600)
             _lock(descriptor)
             os.rename(unlocked, path)
+            # The start has come to its end: from now on the lock shows that this kernel is here.
+            with contextlib.suppress(OSError):
+                os.unlink(folder.removesuffix(".kernels") + ".starting")
         except OSError:
             return None
     lock = LiveLock(path, descriptor, kernel)

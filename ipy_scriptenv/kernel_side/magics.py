@@ -18,7 +18,7 @@ def register_magics(shell: Any, completion: Completion) -> None:
     side = os.path.dirname(os.path.abspath(__file__))
 
     def scriptenv(line: str) -> None:
-        """%scriptenv [status|sync|find|list] [SOURCE]: this notebook's environment."""
+        """%scriptenv [VERB] [SOURCE] [OPTIONS]: this notebook's environment."""
         _scriptenv(completion, line)
 
     def pip(line: str) -> None:

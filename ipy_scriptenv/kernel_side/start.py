@@ -90,7 +90,8 @@ def _set_variables(environment: str, side: str) -> None:
     scripts = os.path.join(environment, "Scripts" if os.name == "nt" else "bin")
     rest = os.environ.get("PATH", os.defpath)
     ours = {scripts, os.path.join(side, "bin")}
-    kept = [entry for entry in rest.split(os.pathsep) if entry not in ours]
+    # A relative entry means the notebook's folder: it counts from the user's first cell on.
+    kept = [entry for entry in rest.split(os.pathsep) if entry not in ours and os.path.isabs(entry)]
     os.environ["PATH"] = os.pathsep.join([scripts, os.path.join(side, "bin"), *kept])
     os.environ["VIRTUAL_ENV"] = environment
     # The debugger would warn at every start that it cannot step into Python's frozen modules.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
-import os
 import secrets
 import sys
 from collections.abc import Mapping
@@ -25,16 +24,26 @@ from packaging.utils import canonicalize_name
 
 from ipy_scriptenv import processes, settings
 from ipy_scriptenv.errors import EngineFailed, Interrupted, ScriptEnvError
+from ipy_scriptenv.files import explained, remove_tree, stat_of, write_atomically
 from ipy_scriptenv.interpreters import host_python
 from ipy_scriptenv.kernels import borrow
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.plan import marker_environment
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Python
-from ipy_scriptenv.store import Store, environment_python, explained, remove_tree, write_atomically
+from ipy_scriptenv.store import Store, environment_python
 from ipy_scriptenv.uv import Uv
 
-__all__ = ["Layer", "ensure_layer", "find_layer", "layer_list", "layer_name", "site_packages"]
+__all__ = [
+    "Layer",
+    "damaged_packages",
+    "ensure_layer",
+    "find_layer",
+    "layer_digest",
+    "layer_list",
+    "layer_name",
+    "site_packages",
+]
 
 _INFO = "layer.json"
 
@@ -66,11 +75,18 @@ def layer_list() -> bytes:
 
 def layer_name(python: Python) -> str:
     """Name the layer for an interpreter, there or not."""
-    return f"{python.abi}-{hashlib.sha256(layer_list()).hexdigest()[:12]}"
+    return f"{python.abi}-{layer_digest()}"
+
+
+def layer_digest() -> str:
+    """Give the last part of the present layers' names: the digest of their list."""
+    return hashlib.sha256(layer_list()).hexdigest()[:12]
 
 
 def find_layer(store: Store, name: str) -> Layer | None:
-    """Look for a layer that stands."""
+    """Look for a layer that stands; what a link leads to is none."""
+    if (store.layers / name).is_symlink():
+        return None
     try:
         data = json.loads((store.layers / name / _INFO).read_text("utf-8"))
         requires = {key: tuple(value) for key, value in data["requires"].items()}
@@ -104,6 +120,9 @@ def ensure_layer(store: Store, uv: Uv, python: Python) -> Layer:
         if found is not None:
             return found
         _sweep(store, name)
+        if (store.layers / name).is_dir() and not (store.layers / name).is_symlink():
+            # It stands and cannot be read.
+            store.remove_folder(store.layers / name)
         build = store.layers / f".building-{name}-{secrets.token_hex(4)}"
         heir = replace(uv, held=held)
         try:
@@ -125,6 +144,27 @@ def site_packages(environment: Path, python: Python) -> Path:
         return environment / "Lib" / "site-packages"
     free_threaded = "t" if f"-{python.minor.replace('.', '')}t-" in python.abi else ""
     return environment / "lib" / f"python{python.minor}{free_threaded}" / "site-packages"
+
+
+def damaged_packages(site: Path) -> tuple[str, ...]:
+    """Name the distributions in a folder of packages of which files are missing or cut short."""
+    found = []
+    for folder in site.glob("*.dist-info"):
+        try:
+            files = metadata.PathDistribution(folder).files or []
+        except (OSError, ValueError, TypeError):
+            files = []
+        inside = (file for file in files if ".." not in file.parts and file.suffix != ".pyc")
+        # Scripts stand outside; byte code comes and goes.
+        has_itself = any(file.name == "METADATA" for file in files)
+        if not has_itself or any(_is_damaged(site / file, file.size) for file in inside):
+            found.append(canonicalize_name(folder.name.partition("-")[0]))
+    return tuple(sorted(found))
+
+
+def _is_damaged(path: Path, size: int | None) -> bool:
+    stat = stat_of(path)
+    return stat is None or (size is not None and stat[0] != size)
 
 
 def supports_curve(site: Path) -> bool:
@@ -173,8 +213,9 @@ def _compile(environment: Path, site: Path, final: Path, cancel: Cancel) -> None
         "-m",
         "compileall",
         "-q",
+        # One process: workers of its own would outlive it when it is ended.
         "-j",
-        "0" if (os.cpu_count() or 1) > 1 else "1",
+        "1",
         "-s",
         str(site),
         "-p",

@@ -7,8 +7,10 @@ import secrets
 from functools import cache
 from pathlib import Path
 
-from ipy_scriptenv import __version__, kernel_side
-from ipy_scriptenv.store import Store, explained, remove_tree
+from ipy_scriptenv import __version__, kernel_side, settings
+from ipy_scriptenv.files import explained, remove_tree
+from ipy_scriptenv.locks import exclusive
+from ipy_scriptenv.store import KERNEL_SIDE, Store
 
 __all__ = ["ensure_kernel_side", "kernel_side_name", "launcher"]
 
@@ -40,8 +42,12 @@ def ensure_kernel_side(store: Store) -> str:
     target = store.kernel_sides / name
     if target.is_dir():
         return name
-    build = store.kernel_sides / f".building-{secrets.token_hex(8)}"
-    with explained(target):
+    lock = exclusive(store.lock(KERNEL_SIDE), timeout=settings.lock_timeout())
+    with explained(target), lock:
+        if target.is_dir():
+            # Another start was quicker.
+            return name
+        build = store.kernel_sides / f".building-{KERNEL_SIDE}-{secrets.token_hex(8)}"
         try:
             for relative, data in _files().items():
                 path = build / relative
@@ -49,12 +55,7 @@ def ensure_kernel_side(store: Store) -> str:
                 path.write_bytes(data)
                 if relative.startswith("bin/"):
                     path.chmod(0o700)
-            try:
-                build.rename(target)
-            except OSError:
-                # Another start was quicker; what it placed is the same.
-                if not target.is_dir():
-                    raise
+            build.rename(target)
         finally:
             remove_tree(build)
     return name

@@ -4,31 +4,70 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
+import os
+import random
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from jupyter_core.paths import jupyter_data_dir
 
-from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
+from ipy_scriptenv.errors import Foreign
+from ipy_scriptenv.files import entries, explained, read_regular, remove_tree, write_atomically
+from ipy_scriptenv.identity import EnvironmentName, is_environment_name, kernelspec_name
 from ipy_scriptenv.record import Source
-from ipy_scriptenv.store import LAUNCHER, environment_python, explained, write_atomically
+from ipy_scriptenv.store import LAUNCHER, environment_python
 
-__all__ = ["PROVISIONER", "kernelspec", "kernelspec_folder", "register"]
+__all__ = [
+    "PROVISIONER",
+    "Spec",
+    "kernelspec",
+    "kernelspec_folder",
+    "kernelspecs_folder",
+    "leave_alias",
+    "ours",
+    "read",
+    "register",
+    "tidy",
+    "unregister",
+]
 
 PROVISIONER = "scriptenv-provisioner"
 """The entry point's name of our kernel provisioner."""
 
+_PREFIX = "scriptenv-"
+_LARGEST = 1 << 20
 _LOGOS = ("logo-svg.svg", "logo-32x32.png", "logo-64x64.png")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """A kernelspec of ours that is there.
+
+    :param name: of the environment that it was written for
+    :param source: path or address that it names
+    :param environment: path of the environment that it starts
+    :param alias: whether the environment has another name by now
+    """
+
+    name: EnvironmentName
+    folder: Path
+    source: str
+    environment: Path
+    alias: bool
 
 
 def kernelspec_folder(name: EnvironmentName) -> Path:
     """Where the kernelspec of an environment is or would be."""
-    return Path(jupyter_data_dir()) / "kernels" / kernelspec_name(name)
+    return kernelspecs_folder() / kernelspec_name(name)
 
 
-def kernelspec(source: Source, environment: Path, *, curve: bool) -> dict[str, Any]:
+def kernelspec(
+    source: Source, environment: Path, *, curve: bool, title: str | None = None
+) -> dict[str, Any]:
     """Give the content of ``kernel.json`` for a source.
 
     It works without the provisioner too: the interpreter is the environment's, and the launcher
@@ -36,6 +75,7 @@ def kernelspec(source: Source, environment: Path, *, curve: bool) -> dict[str, A
 
     :param curve: whether the kernel's ipykernel can encrypt its connections; a kernel that was
         promised it and cannot never becomes ready
+    :param title: what the picker shows behind ``scriptenv:``; the file's name where left out
     """
     metadata: dict[str, Any] = {
         "debugger": True,
@@ -51,7 +91,7 @@ def kernelspec(source: Source, environment: Path, *, curve: bool) -> dict[str, A
             "-f",
             "{connection_file}",
         ],
-        "display_name": f"scriptenv: {_title(source)}",
+        "display_name": f"scriptenv: {title or _file_name(source)}",
         "language": "python",
         "interrupt_mode": "signal",
         "metadata": metadata,
@@ -59,26 +99,232 @@ def kernelspec(source: Source, environment: Path, *, curve: bool) -> dict[str, A
 
 
 def register(name: EnvironmentName, source: Source, environment: Path, *, curve: bool) -> str:
-    """Write a source's kernelspec if it is missing or differs; give its name."""
+    """Write a source's kernelspec if it is missing or differs; give its name.
+
+    Where another source's file has the same name, both display names tell the folder too.
+    """
+    written = kernelspec(source, environment, curve=curve)
+    found = _read(kernelspec_folder(name))
+    if found is not None and _same_but_title(found, written):
+        return kernelspec_name(name)
+    before = read(kernelspec_folder(name))
+    titles = _titles(name, source)
+    written = kernelspec(source, environment, curve=curve, title=titles.pop(name))
+    _write(name, written)
+    if before is not None and PurePath(before.source).name != _raw_name(source):
+        titles |= _titles(name, None, file=PurePath(before.source).name)
+    for other, title in titles.items():
+        _retitle(other, title)
+    return kernelspec_name(name)
+
+
+def unregister(name: EnvironmentName, *, retitle: bool = True) -> bool:
+    """Remove the kernelspec of an environment, if it is ours; say whether it was there.
+
+    :param retitle: whether the name of another that told two files apart becomes short again
+    """
     folder = kernelspec_folder(name)
-    data = json.dumps(kernelspec(source, environment, curve=curve), indent=1).encode()
-    file = folder / "kernel.json"
+    spec = read(folder)
+    if spec is None:
+        return False
+    with explained(folder):
+        # Without this file the folder is no kernelspec any more, and a kill leaves nothing odd.
+        (folder / "kernel.json").unlink()
+    remove_tree(folder)
+    if retitle:
+        with contextlib.suppress(OSError):
+            for other, title in _titles(name, None, file=PurePath(spec.source).name).items():
+                _retitle(other, title)
+    return True
+
+
+def tidy(name: EnvironmentName) -> None:
+    """Remove what a kill left in the folder of an environment's kernelspec.
+
+    The caller holds the environment's lock. A folder of ours without ``kernel.json`` is no
+    kernelspec any more: it goes, with our logos.
+    """
+    folder = kernelspec_folder(name)
+    if folder.is_symlink():
+        return
+    for entry in entries(folder):
+        if entry.name.startswith((".kernel.json-", *(f".{logo}-" for logo in _LOGOS))):
+            with contextlib.suppress(OSError):
+                Path(entry.path).unlink()
+    left = {entry.name for entry in entries(folder)}
+    if "kernel.json" not in left and left <= set(_LOGOS):
+        remove_tree(folder)
+
+
+def leave_alias(
+    name: EnvironmentName, target: EnvironmentName, source: Source, environment: Path
+) -> None:
+    """Deal with the kernelspec *name* of an environment that has become *target*.
+
+    It goes, unless the notebook itself names it: then it starts the environment where that is now.
+    """
+    found = _read(kernelspec_folder(name))
+    if found is None or read(kernelspec_folder(name)) is None:
+        return
+    if not is_named_by(source.path, name):
+        unregister(name)
+        return
+    curve = bool(found["metadata"].get("supported_encryption"))
+    title = f"{_file_name(source)} (before it was renamed)"
+    written = kernelspec(source, environment, curve=curve, title=title)
+    written["metadata"]["scriptenv"]["alias"] = target
+    _write(name, written)
+
+
+def ours(
+    without: frozenset[EnvironmentName] = frozenset(), *, shuffled: bool = False
+) -> Iterator[Spec]:
+    """Give every kernelspec of a source in the user's Jupyter folder that this package wrote.
+
+    :param without: names that are passed over unread
+    :param shuffled: whether in another order each time
+    """
+    folders = _folders()
+    if shuffled:
+        random.shuffle(folders)
+    for folder in folders:
+        known = folder.name.removeprefix(_PREFIX) in without
+        spec = None if known else read(folder)
+        if spec is not None:
+            yield spec
+
+
+def is_named_by(path: str | None, name: EnvironmentName) -> bool:
+    """Say whether a notebook has the kernelspec of *name* saved as its kernel."""
+    if path is None:
+        return False
     try:
-        if file.read_bytes() == data:
-            return kernelspec_name(name)
+        data = json.loads(Path(path).read_bytes())
+        return bool(data["metadata"]["kernelspec"]["name"] == kernelspec_name(name))
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return False
+
+
+def kernelspecs_folder() -> Path:
+    """Where the user's kernelspecs are."""
+    return Path(jupyter_data_dir()) / "kernels"
+
+
+def _folders(words: str = "") -> list[Path]:
+    """List the folders whose names begin as ours do, with *words* at the beginning of the slug."""
+    folder = kernelspecs_folder()
+    try:
+        names = [name for name in os.listdir(folder) if name.startswith(_PREFIX + words)]
     except OSError:
-        pass
+        return []
+    ours = (name for name in sorted(names) if is_environment_name(name.removeprefix(_PREFIX)))
+    return [folder / name for name in ours]
+
+
+def read(folder: Path) -> Spec | None:
+    """Read a kernelspec, if it is one of ours; a folder that merely has such a name is not."""
+    data = _read(folder)
+    try:
+        if data is None or folder.is_symlink():
+            return None
+        told = data["metadata"]["scriptenv"]
+        if data["metadata"]["kernel_provisioner"]["provisioner_name"] != PROVISIONER:
+            return None
+        return Spec(
+            name=EnvironmentName(folder.name.removeprefix(_PREFIX)),
+            folder=folder,
+            source=str(told["source"]),
+            environment=Path(told["environment"]),
+            alias="alias" in told,
+        )
+    except (LookupError, TypeError):
+        return None
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(read_regular(folder / "kernel.json", limit=_LARGEST))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _same_but_title(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    shown = str(found.get("display_name"))
+    plain = wanted["display_name"]
+    has_title = shown == plain or (shown.startswith(f"{plain} (") and shown.endswith(")"))
+    return has_title and {**found, "display_name": plain} == wanted
+
+
+def _write(name: EnvironmentName, data: dict[str, Any]) -> None:
+    folder = kernelspec_folder(name)
+    if folder.is_symlink():
+        msg = f"`{folder}` is a link; kernelspecs of ours never are."
+        raise Foreign(msg)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for logo in _LOGOS:
             # The pictures come with the generic kernelspec; a kernel works without them.
             shipped = Path(sys.prefix, "share", "jupyter", "kernels", "scriptenv", logo)
             with contextlib.suppress(OSError):
-                shutil.copyfile(shipped, folder / logo)
-        write_atomically(file, data, mode=0o644)
-    return kernelspec_name(name)
+                write_atomically(folder / logo, shipped.read_bytes(), mode=0o644)
+        write_atomically(folder / "kernel.json", json.dumps(data, indent=1).encode(), mode=0o644)
 
 
-def _title(source: Source) -> str:
-    name = PurePath(source.path or source.url or "").name
+def _retitle(name: EnvironmentName, title: str) -> None:
+    data = _read(kernelspec_folder(name))
+    if data is not None and data.get("display_name") != f"scriptenv: {title}":
+        _write(name, {**data, "display_name": f"scriptenv: {title}"})
+
+
+def _titles(
+    name: EnvironmentName, source: Source | None, *, file: str | None = None
+) -> dict[EnvironmentName, str]:
+    """Give what tells the sources apart whose files have one name, by environment.
+
+    :param source: what *name* is for; ``None`` where that goes
+    """
+    file = _raw_name(source) if source is not None else file
+    paths: dict[EnvironmentName, PurePath] = {}
+    words = name[:-16]
+    for folder in _folders(words):
+        # The names of equal files begin alike: only those are read.
+        other = EnvironmentName(folder.name.removeprefix(_PREFIX))
+        if other != name and other[:-16] == words:
+            spec = read(folder)
+            if spec is not None and not spec.alias and PurePath(spec.source).name == file:
+                paths[other] = PurePath(spec.source)
+    if source is not None:
+        paths[name] = PurePath(source.path or source.url or "")
+    return _told_apart(paths)
+
+
+def _told_apart(paths: dict[EnvironmentName, PurePath]) -> dict[EnvironmentName, str]:
+    """Name each file by as many of its folders as tell it from the others."""
+    found: dict[EnvironmentName, str] = {}
+    depth, rest = 0, dict(paths)
+    while rest:
+        counts = Counter(path.parent.parts[-depth:] if depth else () for path in rest.values())
+        for name, path in list(rest.items()):
+            folders = path.parent.parts[-depth:] if depth else ()
+            if counts[folders] == 1 or depth >= len(path.parent.parts):
+                where = f" ({_shown(PurePath(*folders).as_posix())})" if folders else ""
+                found[name] = _shown(path.name) + where
+                del rest[name]
+        depth += 1
+        if depth == 1 and found:
+            # It is alone with its name.
+            return found
+    return found
+
+
+def _file_name(source: Source) -> str:
+    return _shown(_raw_name(source))
+
+
+def _raw_name(source: Source) -> str:
+    return PurePath(source.path or source.url or "").name
+
+
+def _shown(name: str) -> str:
     return name.encode("unicode_escape").decode() if not name.isprintable() else name

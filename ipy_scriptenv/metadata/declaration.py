@@ -89,17 +89,24 @@ def read_declaration(toml: str, *, cell: int | None = None, line: int = 0) -> De
     )
 
 
-def read_toml(toml: str, *, cell: int | None = None, line: int = 0) -> dict[str, Any]:
+def read_toml(
+    toml: str,
+    *,
+    cell: int | None = None,
+    line: int = 0,
+    most_bytes: int | None = _MOST_BYTES,
+) -> dict[str, Any]:
     """Parse the content of a block; parameters as for :func:`read_declaration`.
 
-    :raises BadBlock: if it is no TOML, is larger than 1 MiB, or is nested in more than 64 levels
+    :param most_bytes: that are read; ``None``: any number, for a lock
+    :raises BadBlock: if it is no TOML, is larger than that, or is nested in more than 64 levels
     """
     try:
         size = len(toml.encode())
     except UnicodeEncodeError as error:
         place = toml.count("\n", 0, error.start) + 1
         raise _no_toml("a character is half of a pair (a surrogate)", cell, line + place) from None
-    if size > _MOST_BYTES:
+    if most_bytes is not None and size > most_bytes:
         raise BadBlock("The block is larger than 1 MiB.", hint="Declare less in it.")
     long_key = _LONG_KEY.search(toml)
     if long_key is not None:

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-import re
+from ipy_scriptenv.kernel_side.credentials import without_credentials
 
 __all__ = ["shown", "without_credentials"]
 
 _LONGEST = 240
 _END = 110
-
-# The first form is a URL's user part. The second is what a URL with an unescaped `/`, `?` or `#` in
-# its password looks like; a port (`host:8080/…`) is none. Its length has a limit, because many
-# openings without an `@` would otherwise cost quadratic time.
-_CREDENTIALS = re.compile(
-    r"""
-    (?P<ssh>(?<=ssh))? ://
-    (?P<user> [^\s/?#]* | [^\s/?#@:\[]* : (?!\d*[/?#]) [^\s@]{0,1024} )
-    @
-    """,
-    re.VERBOSE,
-)
-
-
-def without_credentials(text: str) -> str:
-    """Give *text* with ``***`` for the user, password or token of every URL in it.
-
-    ``https://user:pass@host`` and ``https://token@host`` become ``https://***@host``. The user of
-    an SSH address without a password stays (``git+ssh://git@host``): it is no secret, and the
-    address says nothing without it.
-    """
-    return _CREDENTIALS.sub(_hidden, text)
 
 
 def shown(text: str) -> str:
@@ -46,9 +24,3 @@ def shown(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in safe
     )
-
-
-def _hidden(match: re.Match[str]) -> str:
-    if match["ssh"] is not None and ":" not in match["user"]:
-        return match[0]
-    return "://***@"

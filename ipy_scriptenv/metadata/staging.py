@@ -99,7 +99,8 @@ def _refuse_relative(folder: PurePath) -> None:
 
 def _uv(tables: dict[str, Any]) -> dict[str, Any]:
     """Give the ``tool.uv`` table; an empty one where it has another shape, which uv will tell."""
-    uv = tables.get("tool", {}).get("uv")
+    tool = tables.get("tool")
+    uv = tool.get("uv") if isinstance(tool, dict) else None
     return uv if isinstance(uv, dict) else {}
 
 

@@ -1,0 +1,100 @@
+"""The verbs about one source's environment, and the list of all."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ipy_scriptenv import environments, present
+from ipy_scriptenv.cli.common import JSON, SOURCE, absolute_python, command_line, show, teller
+from ipy_scriptenv.environments import ORDERS, STATES, Context
+
+__all__ = ["execute", "find", "list_", "status", "sync"]
+
+
+@command_line.command()
+@SOURCE
+@click.option("--python", metavar="REQUEST", help="A version, a range, or an interpreter's path.")
+@JSON
+def sync(source: str, python: str | None, *, as_json: bool) -> None:
+    """Make the environment of SOURCE hold exactly what its block declares.
+
+    The environment is made if it is missing, and rebuilt if it is damaged or its Python does not
+    satisfy the block. With a kernel running in it, what that kernel has imported is left alone.
+    """
+    context = Context(on_event=teller(as_json=as_json))
+    request = absolute_python(python)
+    synced = environments.sync(environments.locate(source), context=context, python=request)
+    environments.sweep_kernelspecs(context)
+    show(present.sync_json(synced) if as_json else present.sync_text(synced))
+
+
+@command_line.command()
+@SOURCE
+@JSON
+def find(source: str, *, as_json: bool) -> None:
+    """Print the path of the interpreter in the environment of SOURCE."""
+    located = environments.locate(source)
+    found = environments.find(located, context=Context())
+    show(present.found_json(str(located), found) if as_json else f"{found.python}\n")
+
+
+@command_line.command()
+@SOURCE
+@JSON
+def status(source: str, *, as_json: bool) -> None:
+    """Compare what SOURCE declares with what its environment holds."""
+    found = environments.status(environments.locate(source), context=Context())
+    show(present.status_json(found) if as_json else present.status_text(found))
+
+
+@command_line.command(name="list")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(STATES), help="Only this; repeatable."
+)
+@click.option("--source", "pattern", metavar="GLOB", help="Only sources whose path matches.")
+@click.option("--sort", type=click.Choice(ORDERS), default="name", show_default=True)
+@click.option("--size", "sizes", is_flag=True, help="Add up the sizes too, which takes longer.")
+@JSON
+def list_(
+    *, states: tuple[str, ...], pattern: str | None, sort: str, sizes: bool, as_json: bool
+) -> None:
+    """List the environments of this user."""
+    listed = environments.list_environments(
+        context=Context(),
+        states=frozenset(states),
+        pattern=pattern,
+        order=sort,
+        sizes=sizes or sort == "size",
+    )
+    show(present.list_json(listed) if as_json else present.list_text(listed))
+
+
+@command_line.command()
+@click.argument("notebook")
+@click.option("-o", "--output", metavar="FILE", help="Write the executed notebook to FILE.")
+@JSON
+def execute(notebook: str, output: str | None, *, as_json: bool) -> None:
+    """Run NOTEBOOK's cells in its own environment, without a browser.
+
+    Shows what the cells print. The exit code is 1 if a cell fails; FILE is written in that case
+    too.
+    """
+    from ipy_scriptenv import executing
+
+    source = environments.locate(notebook)
+    context = Context(on_event=teller(as_json=as_json))
+    outcome = executing.execute(
+        source,
+        context=context,
+        output=None if output is None else Path(output),
+        show=None if as_json else lambda text: click.echo(text, nl=False),
+    )
+    if as_json:
+        show(outcome.to_json())
+    elif outcome.output is not None:
+        click.echo(f"Wrote {present.escaped(str(outcome.output))}", err=True)
+    if outcome.failed_cell is not None:
+        sys.exit(1)

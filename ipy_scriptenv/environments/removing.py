@@ -1,0 +1,212 @@
+"""Throw away what is not needed: one environment, or all that nobody will miss."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterable
+
+from ipy_scriptenv.environments.building import in_use
+from ipy_scriptenv.environments.moving import whereabouts
+from ipy_scriptenv.environments.sources import name_of
+from ipy_scriptenv.environments.standing import Context, inspect
+from ipy_scriptenv.environments.superfluous import (
+    Item,
+    ItemKind,
+    is_dead,
+    is_still_superfluous,
+    size_of,
+)
+from ipy_scriptenv.errors import EnvironmentInUse, Foreign, NoEnvironment, ScriptEnvError
+from ipy_scriptenv.files import explained
+from ipy_scriptenv.identity import EnvironmentName
+from ipy_scriptenv.kernels import specs
+from ipy_scriptenv.leftovers import leftovers as left_by_crashes
+from ipy_scriptenv.leftovers import remove_leftover, sweep
+from ipy_scriptenv.locks import exclusive, running_kernels
+from ipy_scriptenv.record import Source
+from ipy_scriptenv.settings import lock_timeout
+from ipy_scriptenv.store import KERNEL_SIDE, Store
+
+__all__ = ["delete", "prune", "remove_layer", "sweep_kernelspecs"]
+
+_SWEEP_EVERY = 3600.0
+_SWEEP_SECONDS = 0.2
+
+
+def delete(source: Source, *, context: Context) -> Item:
+    """Remove the environment of a source, and its kernelspec with it.
+
+    :raises NoEnvironment: if there is none
+    :raises EnvironmentInUse: if a kernel runs in it
+    :raises Foreign: if what stands there is another's
+    """
+    store = context.store
+    store.check()
+    name = whereabouts(store, source)
+    path = store.environment(name)
+    if not os.path.lexists(path):
+        msg = f"`{source}` has no environment."
+        raise NoEnvironment(msg)
+    store.prepare()
+    inspect(store, name, source)
+    item = Item(
+        kind=ItemKind.ENVIRONMENT,
+        name=name,
+        path=path,
+        reason="It was asked for.",
+        source=str(source),
+        size=size_of(path),
+    )
+    _remove_environment(context, name, wait=lock_timeout())
+    return item
+
+
+def prune(
+    items: Iterable[Item], *, context: Context, everything: bool = False
+) -> tuple[list[Item], list[tuple[Item, str]]]:
+    """Remove what :func:`prunable` found. What has come into use meanwhile stays.
+
+    :param everything: whether the parts for the next environment go too, and the home if nothing is
+        left in it
+    :returns: what went; and what stayed, each with the reason
+    """
+    removed, kept = [], []
+    context.store.prepare()
+    for item in items:
+        try:
+            if _remove(item, context, everything=everything):
+                removed.append(item)
+            else:
+                kept.append((item, "It is in use by now, or gone already."))
+        except (ScriptEnvError, OSError) as error:
+            kept.append((item, str(error)))
+    _forget_locks(context.store)
+    if everything and not context.store.names():
+        context.store.remove_home()
+    return removed, kept
+
+
+def remove_layer(name: str, *, context: Context) -> None:
+    """Remove a damaged kernel layer, to be built again when it is needed.
+
+    :raises EnvironmentInUse: if a kernel runs on it
+    """
+    store = context.store
+    with exclusive(store.lock(f"layer-{name}"), timeout=lock_timeout()):
+        for folder in store.live_folders():
+            users = [kernel for kernel in running_kernels(folder) if kernel.kernel == name]
+            if users:
+                raise in_use(name, users, "is to be removed")
+        store.remove_folder(store.layers / name)
+
+
+def sweep_kernelspecs(context: Context) -> list[EnvironmentName]:
+    """Remove kernelspecs of sources that are gone, so that the picker stays true.
+
+    It is done once an hour at most, and for a moment only: of very many kernelspecs it looks at
+    others each time. The environments stay until they are pruned: a deleted file may come back,
+    and its next start writes the kernelspec again.
+    """
+    if not context.store.is_due("kernelspecs", every=_SWEEP_EVERY):
+        return []
+    end = time.monotonic() + _SWEEP_SECONDS
+    removed = []
+    for spec in specs.ours(shuffled=True):
+        if time.monotonic() > end:
+            break
+        with contextlib.suppress(ScriptEnvError, OSError):
+            if is_dead(context.store, spec) and not running_kernels(context.store.live(spec.name)):
+                specs.unregister(spec.name)
+                removed.append(spec.name)
+    return removed
+
+
+def _remove(item: Item, context: Context, *, everything: bool) -> bool:
+    """Remove one item, if nobody needs it by now; say whether it is gone."""
+    store = context.store
+    match item.kind:
+        case ItemKind.ENVIRONMENT:
+            _remove_environment(context, EnvironmentName(item.name), wait=0, retitle=False)
+        case ItemKind.KERNELSPEC:
+            name = EnvironmentName(item.name.removeprefix("scriptenv-"))
+            still = is_still_superfluous(item, store, everything=everything)
+            return still and specs.unregister(name, retitle=False)
+        case ItemKind.LAYER | ItemKind.KERNEL_SIDE:
+            is_layer = item.kind is ItemKind.LAYER
+            guard = f"layer-{item.name}" if is_layer else KERNEL_SIDE
+            with exclusive(store.lock(guard), timeout=0):
+                if not is_still_superfluous(item, store, everything=everything):
+                    return False
+                store.remove_folder(item.path)
+        case ItemKind.LEFTOVER:
+            return _remove_leftover(item, store)
+    return True
+
+
+def _remove_leftover(item: Item, store: Store) -> bool:
+    left = next((each for each in left_by_crashes(store) if each.path == item.path), None)
+    if left is None:
+        # The note of a move that nobody waits for.
+        item.path.unlink()
+        return True
+    if left.guard is None:
+        return remove_leftover(store, left)
+    with exclusive(store.lock(left.guard), timeout=0):
+        return remove_leftover(store, left)
+
+
+def _remove_environment(
+    context: Context, name: EnvironmentName, *, wait: float, retitle: bool = True
+) -> None:
+    """Remove an environment with its kernelspec, if no kernel needs it.
+
+    :raises EnvironmentInUse: if one runs in it or is about to
+    :raises NewerSchema: if a newer version made it
+    """
+    store = context.store
+    path = store.environment(name)
+    with exclusive(store.lock(name), timeout=wait, cancelled=lambda: context.cancel.is_set):
+        sweep(store, name)
+        record = store.read_record(path)
+        _require_nobody(store, name)
+        if os.path.lexists(path) and not store.is_ours(path):
+            raise Foreign(f"Something that is not ours stands at `{path}`.")
+        trash = store.building / f".replaced-{name}-{secrets.token_hex(4)}"
+        with explained(path):
+            path.rename(trash)
+        try:
+            # A start that has not seen that it is gone has left its note by now.
+            _require_nobody(store, name)
+        except EnvironmentInUse:
+            trash.rename(path)
+            raise
+        store.remove_folder(trash)
+        with contextlib.suppress(ScriptEnvError, OSError):
+            specs.unregister(name, retitle=retitle)
+        if record is not None:
+            store.forget_move(name_of(record.source))
+        store.forget_locks(name)
+
+
+def _require_nobody(store: Store, name: EnvironmentName) -> None:
+    kernels = running_kernels(store.live(name))
+    if kernels:
+        raise in_use(name, kernels, "is to be removed")
+    if store.is_starting(name):
+        msg = f"A kernel is being started in the environment `{name}`."
+        raise EnvironmentInUse(msg)
+
+
+def _forget_locks(store: Store) -> None:
+    """Remove the lock files of what is gone."""
+    for name in store.lock_names():
+        stands = store.layers / name.removeprefix("layer-") if name.startswith("layer-") else None
+        stands = stands or store.environment(EnvironmentName(name))
+        if os.path.lexists(stands):
+            continue
+        with contextlib.suppress(ScriptEnvError, OSError), exclusive(store.lock(name), timeout=0):
+            if not running_kernels(store.live(EnvironmentName(name))):
+                store.forget_locks(EnvironmentName(name))

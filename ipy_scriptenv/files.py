@@ -1,0 +1,112 @@
+"""Files: written whole or not at all, read with a limit, and errors that name them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ipy_scriptenv.errors import Foreign, NoSpace, PermissionRefused, ScriptEnvError
+from ipy_scriptenv.record import FileStat
+
+__all__ = [
+    "entries",
+    "explained",
+    "is_gone",
+    "read_regular",
+    "remove_tree",
+    "stat_of",
+    "write_atomically",
+]
+
+
+_BINARY = getattr(os, "O_BINARY", 0)
+"""On Windows: bytes as they are."""
+
+
+def is_gone(path: str | os.PathLike[str]) -> bool:
+    """Say whether there certainly is no such file; one that cannot be looked at may be there."""
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def stat_of(path: Path) -> FileStat | None:
+    """Size, change time in nanoseconds and inode; ``None`` if there is no such file."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def read_regular(path: Path, *, limit: int) -> bytes:
+    """Read a file that somebody else may have put there: a regular one, not larger than *limit*.
+
+    A pipe would make the reader wait for ever, a device would never end.
+
+    :raises OSError: if it is something else, or cannot be read
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
+            raise OSError(errno.EINVAL, "no regular file, or too large", str(path))
+        return file.read()
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Write a file of ours whole or not at all."""
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder of ours; what cannot be removed now is left to a later sweep."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into errors of ours that name *path*."""
+    try:
+        yield
+    except ScriptEnvError:
+        raise
+    except OSError as error:
+        where = error.filename or path
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            msg = f"There is no space left to write `{where}`."
+            raise NoSpace(msg) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            msg = f"The operating system refused access to `{where}`: {error.strerror}."
+            raise PermissionRefused(msg) from error
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            msg = f"Something that is no folder of ours stands at `{where}`."
+            raise Foreign(msg) from error
+        raise
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """List what is in a folder; nothing where it cannot be read."""
+    try:
+        return list(os.scandir(folder))
+    except OSError:
+        return []
