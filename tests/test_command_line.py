@@ -238,6 +238,8 @@ def test_list_tells_all_about_each_environment(run: Run, script: Path) -> None:
         "last_used": first["last_used"],
         "in_use": False,
         "kernelspec": f"scriptenv-{synced.name}",
+        "packages": 2,
+        "bytes": None,
     }
     assert TIME.fullmatch(first["created"])
     assert TIME.fullmatch(first["last_used"])
@@ -269,8 +271,19 @@ def test_texts_for_people_tell_the_same(run: Run, script: Path) -> None:
     assert re.search(r"^state +in-sync$", status, re.MULTILINE)
     assert re.search(r"^installed +alpha 2\.0, beta 1\.0$", status, re.MULTILINE)
     listed = run("list").out.splitlines()
-    assert listed[0].split() == ["NAME", "STATE", "PYTHON", "IN", "USE", "SOURCE"]
-    assert listed[1].split() == [environment.name, "in-sync", HOST, "no", str(script)]
+    assert listed[0].split() == [
+        "NAME",
+        "STATE",
+        "PYTHON",
+        "PACKAGES",
+        "LAST",
+        "USED",
+        "IN",
+        "USE",
+        "SOURCE",
+    ]
+    assert listed[1].split()[:4] == [environment.name, "in-sync", HOST, "2"]
+    assert listed[1].split()[5:] == ["no", str(script)]
 
 
 # execute

@@ -379,7 +379,7 @@ def test_an_ephemeral_environment_is_kept_for_a_restart() -> None:
 
 
 def test_an_ephemeral_environment_is_discarded_unless_a_kernel_runs_in_it(home: Home) -> None:
-    started = environments.start(EPHEMERAL, context=Context())
+    started = environments.start(EPHEMERAL, context=Context(), launching=False)
     with running_kernel(home.scriptenv, started.name):
         environments.discard(started.name, context=Context())
         assert started.path.exists()
@@ -391,7 +391,9 @@ def test_an_ephemeral_environment_is_discarded_unless_a_kernel_runs_in_it(home: 
 def test_ephemeral_environments_whose_kernels_are_gone_are_swept_by_the_next_start(
     home: Home, script: Path
 ) -> None:
-    abandoned, running, young = (environments.start(EPHEMERAL, context=Context()) for _ in range(3))
+    abandoned, running, young = (
+        environments.start(EPHEMERAL, context=Context(), launching=False) for _ in range(3)
+    )
     kept = start(script)
     for each in (abandoned, running, kept):
         record = each.path / RECORD

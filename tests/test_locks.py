@@ -219,7 +219,11 @@ def test_the_lock_that_a_kernel_takes_is_the_one_that_is_looked_for(tmp_path: Pa
     folder = tmp_path / "locks" / "name.kernels"
     assert running_kernels(folder) == [
         RunningKernel(
-            uuid=taken.uuid, pid=os.getpid(), kernel="layer-1", imported=frozenset({"a.py"})
+            uuid=taken.uuid,
+            pid=os.getpid(),
+            kernel="layer-1",
+            side="kernel_side",
+            imported=frozenset({"a.py"}),
         )
     ]
     os.close(taken.descriptor)

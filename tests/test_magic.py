@@ -54,7 +54,7 @@ def test_the_extension_gives_a_line_magic(shell: Any) -> None:
     magic = shell.find_line_magic("scriptenv")
     assert magic is not None
     assert shell.find_cell_magic("scriptenv") is None
-    assert "[status|sync|find|list] [SOURCE]" in (magic.__doc__ or "")
+    assert "[VERB] [SOURCE] [OPTIONS]" in (magic.__doc__ or "")
 
 
 def test_loading_the_extension_again_does_no_harm(cell: Cell) -> None:
@@ -128,9 +128,10 @@ def test_where_the_notebook_is_not_known_that_is_told(cell: Cell) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("%scriptenv no-such-verb", "no call that there is"),
-        ("%scriptenv status a.py b.py", "no call that there is"),
-        ("%scriptenv list a.py", "no call that there is"),
+        ("%scriptenv no-such-verb", "No such command"),
+        ("%scriptenv status a.py b.py", "unexpected extra argument"),
+        ("%scriptenv list a.py", "unexpected extra argument"),
+        ("%scriptenv delete a.py", "Say --yes"),
         ("%scriptenv status no-such-file", "does not exist"),
         ("%scriptenv find a.py", "has no environment yet"),
         ("%scriptenv status 'a.py", "No closing quotation"),
@@ -152,4 +153,30 @@ def test_a_failed_resolution_is_told_in_uvs_words(cell: Cell, script: Path) -> N
 
 @pytest.mark.parametrize("word", ["help", "-h", "--help"])
 def test_help_tells_the_usage(cell: Cell, word: str) -> None:
-    assert cell(f"%scriptenv {word}")[0] == "%scriptenv [status|sync|find|list] [SOURCE]\n"
+    shown = cell(f"%scriptenv {word}")[0]
+    assert "Usage: %scriptenv" in shown
+    assert all(verb in shown for verb in ("status", "sync", "prune", "doctor", "move"))
+
+
+def test_each_verb_has_a_help_of_its_own(cell: Cell) -> None:
+    assert "--unused-for" in cell("%scriptenv prune --help")[0]
+    assert "Usage: %scriptenv rebuild" in cell("%scriptenv rebuild --help")[0]
+
+
+def test_the_verbs_that_move_and_throw_away_are_those_of_the_command_line(
+    cell: Cell, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where SOURCE is left out, it is the notebook's own."""
+    environment = sync(script).path
+    renamed = script.rename(script.with_name("b.py"))
+    cell("%scriptenv move a.py b.py")
+    assert not environment.exists()
+    assert environment_of(renamed).exists()
+    monkeypatch.setenv("JPY_SESSION_NAME", str(renamed))
+    assert "Rebuilt" in cell("%scriptenv rebuild")[0]
+    assert "no longer" in cell("%scriptenv unregister")[0]
+    assert "scriptenv-b-" in cell("%scriptenv register")[0]
+    assert "Nothing is wrong" in cell("%scriptenv doctor")[0]
+    cell("%scriptenv delete --yes")
+    assert not environment_of(renamed).exists()
+    assert "nothing to remove" in cell("%scriptenv prune")[0]

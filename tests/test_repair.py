@@ -126,8 +126,9 @@ def test_an_interpreter_that_is_gone_or_does_not_start_is_replaced(
 
 def test_builds_that_a_crash_left_are_swept(script: Path, tmp_path: Path) -> None:
     environment = start(script).path
-    left = environment.parent / f".building-{environment.name}-0123abcd"
-    anothers = environment.parent / f".building-{start(write_script(tmp_path / 'b.py')).name}-0"
+    left = environment.parent.parent / "building-v1" / f".building-{environment.name}-0123abcd"
+    other = start(write_script(tmp_path / "b.py")).name
+    anothers = left.with_name(f".building-{other}-0")
     for folder in (left, anothers):
         folder.mkdir()
         (folder / "file").touch()
@@ -137,41 +138,37 @@ def test_builds_that_a_crash_left_are_swept(script: Path, tmp_path: Path) -> Non
 
 
 def test_the_build_of_another_is_not_swept_however_long_it_takes(
-    home: Home, script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, script: Path, tmp_path: Path
 ) -> None:
     """A download may take hours, and nothing in the folder changes meanwhile."""
     other = environment_of(write_script(tmp_path / "b.py"))
     Context().store.prepare()
-    build = other.with_name(f".building-{other.name}-0123abcd")
+    build = (other.parent.parent / "building-v1").joinpath(f".building-{other.name}-0123abcd")
     build.mkdir()
-    monkeypatch.setattr(store, "_ABANDONED", -1)
     with exclusively_held(home.scriptenv / "locks" / f"{other.name}.lock"):
         start(script)
         assert build.exists()
 
 
-def test_a_sweep_takes_nothing_out_of_an_environment(
-    script: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_takes_nothing_out_of_an_environment(script: Path) -> None:
     environment = sync(script).path
     before = {path.name for path in environment.iterdir()}
-    monkeypatch.setattr(store, "_ABANDONED", -1)
     start(script)
     assert {path.name for path in environment.iterdir()} == before
 
 
-def test_what_was_removed_but_not_deleted_is_swept_when_it_is_old(
+def test_what_was_removed_but_not_deleted_is_swept(
     script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     removed = start(write_script(tmp_path / "b.py")).path
     with monkeypatch.context() as killed:
         killed.setattr(store, "remove_tree", lambda _path: None)
         Context().store.remove_environment(removed)
+    building = removed.parent.parent / "building-v1"
+    assert len([*building.iterdir()]) == 1
     environment = start(script).path
-    assert len([*environment.parent.iterdir()]) == 2
-    monkeypatch.setattr(store, "_ABANDONED", -1)
-    start(script)
     assert [*environment.parent.iterdir()] == [environment]
+    assert [*building.iterdir()] == []
 
 
 @pytest.mark.parametrize("verb", [start, sync])
@@ -206,7 +203,9 @@ def test_a_link_among_leftovers_is_not_followed(script: Path, tmp_path: Path) ->
     aside = tmp_path / "aside"
     aside.mkdir()
     (aside / "precious").touch()
-    (environment.parent / f".building-{environment.name}-0").symlink_to(aside)
+    (environment.parent.parent / "building-v1" / f".building-{environment.name}-0").symlink_to(
+        aside
+    )
     start(script)
     assert (aside / "precious").exists()
 
@@ -228,17 +227,14 @@ def test_nothing_is_left_over(home: Home, script: Path, verb: Verb) -> None:
     [
         "work-v1/.{name}.py-0123abcd",
         "environments-v1/{name}/.scriptenv.json-0123abcd",
-        "kernel-side-v1/.building-0123456789abcdef",
+        "kernel-side-v1/.building-kernel-side-0123456789abcdef",
     ],
 )
 def test_files_that_a_crash_left_half_written_are_swept(
-    home: Home, script: Path, left: str, monkeypatch: pytest.MonkeyPatch
+    home: Home, script: Path, left: str
 ) -> None:
     started = start(script)
     path = home.scriptenv / left.format(name=started.name)
     path.touch()
-    # What is nobody's by its name goes once it is older than any work can be.
-    monkeypatch.setattr("ipy_scriptenv.store._ABANDONED", -1.0)
-    sync(script)
     sync(script)
     assert not path.exists()

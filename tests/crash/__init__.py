@@ -1,0 +1,1 @@
+"""Kill what is at work, at any moment, and look whether the next one finds all in order."""

@@ -1,0 +1,184 @@
+"""`doctor` on what an environment needs outside itself: kernelspec, host, layer, kernel side."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ipy_scriptenv import environments
+from ipy_scriptenv.environments import Context, Finding, examine, mend
+from ipy_scriptenv.record import Record
+from ipy_scriptenv.store import RECORD
+from tests.conftest import Home, Layers
+from tests.stage import (
+    WANTED,
+    assert_works,
+    environment_of,
+    listing,
+    record_of,
+    running_kernel,
+    state_of,
+    sync,
+    write_script,
+)
+
+pytestmark = pytest.mark.usefixtures("lean_home")
+
+
+@pytest.fixture
+def script(script: Path) -> Path:
+    return write_script(script, "beta")
+
+
+def codes() -> list[str]:
+    return [finding.code for finding in examine(Context())]
+
+
+def why_not(finding: Finding) -> str | None:
+    """Mend one finding; give why it could not be."""
+    (reason,) = mend([finding], Context())
+    return reason
+
+
+def mended() -> None:
+    """Mend everything, and check that nothing is wrong then."""
+    found = examine(Context())
+    assert mend(found, Context()) == [None] * len(found), [each.message for each in found]
+    assert [each.message for each in examine(Context())] == []
+
+
+def assert_ready(script: Path) -> None:
+    """Check that the environment of a script stands, is in sync and can be imported from."""
+    assert_works(environment_of(script), WANTED)
+    assert state_of(script) == "in-sync"
+
+
+def rewrite(environment: Path, **more: object) -> None:
+    data = json.loads((environment / RECORD).read_text())
+    (environment / RECORD).write_text(json.dumps(data | more))
+    Record.from_json((environment / RECORD).read_text())
+
+
+def test_a_kernelspec_that_is_missing_is_written_again(home: Home, script: Path) -> None:
+    name = sync(script).kernelspec
+    shutil.rmtree(home.kernelspecs / str(name))
+    assert codes() == ["no-kernelspec-of-source"]
+    mended()
+    assert (home.kernelspecs / str(name) / "kernel.json").is_file()
+    assert_ready(script)
+
+
+@pytest.mark.parametrize("content", ["", '{"argv": [', "[]", '{"argv": [], "metadata": {}}'])
+def test_a_kernelspec_that_is_damaged_is_written_again(
+    home: Home, script: Path, content: str
+) -> None:
+    path = home.kernelspecs / str(sync(script).kernelspec) / "kernel.json"
+    before = path.read_text()
+    path.write_text(content)
+    assert len(codes()) == 1
+    mended()
+    assert path.read_text() == before
+
+
+def test_a_kernelspec_that_nobody_wants_is_not_missed(script: Path) -> None:
+    sync(script)
+    environments.unregister(environments.locate(script), context=Context())
+    assert codes() == []
+
+
+def test_without_a_host_that_answers_this_one_is_entered(script: Path) -> None:
+    environment = sync(script).path
+    hosts = [{"python": "/nonexistent/python", "version": "0.1", "uv": "/nonexistent/uv"}]
+    rewrite(environment, hosts=hosts)
+    assert codes() == ["no-host"]
+    mended()
+    assert any(os.access(host.python, os.X_OK) for host in record_of(environment).hosts)
+    assert_ready(script)
+
+
+def test_a_kernel_layer_that_is_missing_is_made_again(home: Home, script: Path) -> None:
+    sync(script)
+    layers = home.scriptenv / "kernels-v1"
+    for layer in layers.iterdir():
+        shutil.rmtree(layer)
+    assert codes() == ["no-layer"]
+    mended()
+    assert (layers / record_of(environment_of(script)).kernel / "layer.json").is_file()
+    assert_ready(script)
+
+
+def test_a_kernel_side_that_is_missing_is_copied_again(home: Home, script: Path) -> None:
+    sync(script)
+    for side in (home.scriptenv / "kernel-side-v1").iterdir():
+        shutil.rmtree(side)
+    assert codes() == ["no-kernel-side"]
+    mended()
+    assert_ready(script)
+
+
+def test_a_launcher_that_is_missing_is_written_again(script: Path) -> None:
+    environment = sync(script).path
+    (environment / "kernel.py").unlink()
+    assert len(codes()) == 1
+    mended()
+    assert (environment / "kernel.py").is_file()
+    assert_ready(script)
+
+
+# The kernel layer.
+
+
+def harm_layer(layer: Path) -> None:
+    """Take a module out of a layer, not out of the one that tests share."""
+    site = layer / "site-packages"
+    if site.is_symlink():
+        shared = site.resolve()
+        site.unlink()
+        shutil.copytree(shared, site)
+    (site / "ipykernel" / "kernelapp.py").unlink()
+
+
+def test_a_layer_that_is_damaged_is_told_and_made_again(home: Home, script: Path) -> None:
+    layer = home.scriptenv / "kernels-v1" / sync(script).record.kernel
+    harm_layer(layer)
+    found = examine(Context())
+    assert [finding.code for finding in found] == ["broken-layer"]
+    assert found[0].path == layer
+    mended()
+    record = record_of(environment_of(script))
+    built = home.scriptenv / "kernels-v1" / record.kernel / "site-packages" / "ipykernel"
+    assert (built / "kernelapp.py").is_file()
+
+
+@pytest.mark.parametrize("content", ["{"])
+def test_a_layer_that_cannot_be_read_is_made_again(home: Home, script: Path, content: str) -> None:
+    layer = home.scriptenv / "kernels-v1" / sync(script).record.kernel
+    (layer / "layer.json").unlink()
+    (layer / "layer.json").write_text(content)
+    assert set(codes()) <= {"broken-layer", "no-layer"}
+    mended()
+
+
+def test_a_damaged_layer_that_a_kernel_runs_on_is_not_removed(home: Home, script: Path) -> None:
+    record = sync(script).record
+    layer = home.scriptenv / "kernels-v1" / record.kernel
+    harm_layer(layer)
+    before = listing(layer)
+    name = environment_of(script).name
+    with running_kernel(home.scriptenv, name, kernel=record.kernel):
+        (finding,) = examine(Context())
+        assert why_not(finding)
+        assert listing(layer) == before
+
+
+def test_a_file_among_the_layers_is_no_crash_and_never_touched(home: Home, layers: Layers) -> None:
+    layers.link(home)
+    note = home.scriptenv / "kernels-v1" / "note.txt"
+    note.write_text("mine")
+    for finding in examine(Context()):
+        why_not(finding)
+    assert note.read_text() == "mine"
