@@ -286,7 +286,7 @@ def test_a_kernel_goes_on_in_its_environment_after_a_rename(offline_home: Home, 
         assert installed(environment_of(path)) == {"alpha==1.0", "nspkg-one==1.0"}
         told = kernel.execute("%scriptenv status").stdout
         assert re.search(rf"^source +{re.escape(str(new))}$", told, re.MULTILINE)
-        assert "any more" not in told
+        assert f"`{path}` is not at its place any more; this kernel keeps its environment" in told
 
 
 def test_a_restart_of_the_only_kernel_finishes_the_move(offline_home: Home, path: Path) -> None:
