@@ -14,7 +14,7 @@ from ipy_scriptenv.errors import BadBlock
 from ipy_scriptenv.metadata import Origin, origins_of_block, origins_of_lock, origins_of_settings
 from tests.stage import block_of
 
-FOLDER = PurePath("/work")
+FOLDER = PurePath("/srv")
 
 
 def of_block(toml: str) -> set[tuple[str, str]]:
@@ -40,7 +40,7 @@ def of_lock(text: str) -> set[tuple[str, str]]:
         ("alpha @ git+https://a.example/alpha@main", "git+https://a.example/alpha@main"),
         ("alpha @ git+ssh://git@a.example/alpha", "git+ssh://git@a.example/alpha"),
         ("alpha @ file:///wheels/alpha.whl", "file:///wheels/alpha.whl"),
-        ("alpha @ ./wheels/alpha.whl", "file:///work/wheels/alpha.whl"),
+        ("alpha @ ./wheels/alpha.whl", "file:///srv/wheels/alpha.whl"),
         ("alpha @ ../alpha.whl", "file:///alpha.whl"),
         ("alpha @ /wheels/alpha.whl", "/wheels/alpha.whl"),
     ],
@@ -133,10 +133,10 @@ def test_an_index_is_an_origin(key: str) -> None:
 @pytest.mark.parametrize(
     ("uv", "address"),
     [
-        ('find-links = ["./wheels"]', "/work/wheels"),
+        ('find-links = ["./wheels"]', "/srv/wheels"),
         ('find-links = ["../wheels"]', "/wheels"),
-        ('index-url = "./simple"', "/work/simple"),
-        ('[[tool.uv.index]]\nurl = "./simple"', "/work/simple"),
+        ('index-url = "./simple"', "/srv/simple"),
+        ('[[tool.uv.index]]\nurl = "./simple"', "/srv/simple"),
     ],
 )
 def test_a_relative_index_starts_at_the_sources_folder(uv: str, address: str) -> None:

@@ -38,7 +38,7 @@ def refused(allowed: list[str], toml: str, *, lock: str | None = None) -> dict[s
         refuse_forbidden(
             Policy(allowed_indexes=(tuple(allowed),)),
             toml=toml,
-            folder=Path("/work"),
+            folder=Path("/srv"),
             lock=None if lock is None else lock.encode(),
         )
     except PolicyViolation as error:
@@ -53,7 +53,7 @@ def with_index(address: str) -> str:
 def refuse_index(address: str) -> None:
     """Check that the policy of this machine does not allow an index."""
     with pytest.raises(PolicyViolation) as violation:
-        refuse_forbidden(policy.current(), toml=with_index(address), folder=Path("/work"))
+        refuse_forbidden(policy.current(), toml=with_index(address), folder=Path("/srv"))
     assert [each.key for each in violation.value.problems] == ["tool.uv.extra-index-url"]
 
 
@@ -273,7 +273,7 @@ def test_the_user_narrows_the_systems_indexes_and_never_widens_them(
     write_policy(f"allowed-indexes = ['{user}']")
     refuse_index(forbidden)
     if allowed is not None:
-        refuse_forbidden(policy.current(), toml=with_index(allowed), folder=Path("/work"))
+        refuse_forbidden(policy.current(), toml=with_index(allowed), folder=Path("/srv"))
 
 
 @pytest.mark.parametrize("system", [False, True])
@@ -437,9 +437,9 @@ url = "https://ada:secret@four.example"
 """
     lock = '[[package]]\nname = "delta"\nsource = { url = "https://five.example/delta.whl" }\n'
     assert refused([SIMPLE], block_of("alpha @ ./alpha.whl", uv=uv), lock=lock) == {
-        "dependencies": "`file:///work/alpha.whl` is not allowed",
+        "dependencies": "`file:///srv/alpha.whl` is not allowed",
         "tool.uv.extra-index-url": "`https://one.example` is not allowed",
-        "tool.uv.find-links": "`/work/wheels` is not allowed",
+        "tool.uv.find-links": "`/srv/wheels` is not allowed",
         "tool.uv.sources.beta": "`git+https://two.example/beta` is not allowed",
         "tool.uv.override-dependencies": "`https://three.example/gamma.whl` is not allowed",
         "tool.uv.index": "`https://***@four.example` is not allowed",
@@ -474,5 +474,5 @@ name = "alpha"
 source = { registry = "wheels" }
 wheels = [{ path = "alpha-1.0-py3-none-any.whl" }]
 """
-    assert refused(["/work/wheels"], block_of("alpha"), lock=lock) == {}
+    assert refused(["/srv/wheels"], block_of("alpha"), lock=lock) == {}
     assert refused(["/other"], block_of("alpha"), lock=lock) != {}
