@@ -40,6 +40,11 @@ _INDEX_VARIABLES = {
 }
 """Variables of uv that name indexes, and whether they replace PyPI."""
 
+_EXCEPTIONS_TO_WHEELS = frozenset(
+    {"UV_NO_BINARY", "UV_NO_BINARY_PACKAGE", "no-binary", "no-binary-package"}
+)
+"""By these uv builds a package although it is told to build none."""
+
 _FALSE = frozenset({"", "0", "false", "f", "no", "n", "off"})
 _HARMLESS = frozenset(
     {
@@ -91,7 +96,7 @@ def refuse_forbidden(
     :param folder: the source's folder
     :raises PolicyViolation: naming everything that is not allowed, and where it is said
     """
-    problems = _dates_of_packages(toml) if policy.exclude_newer is not None else []
+    problems = _exceptions(policy, toml)
     if policy.allowed_indexes:
         own = origins_of_block(toml, folder=folder) if toml else ()
         locked = _seen_from(
@@ -101,8 +106,6 @@ def refuse_forbidden(
         if _uv_table(toml).get("no-index") is True:
             asked = [origin for origin in asked if origin.key != _DEFAULT]
         problems += _forbidden(asked, policy.allowed_indexes)
-    if policy.wheels_only:
-        problems += _exceptions_to_wheels(toml)
     _raise_if_any(problems, policy)
 
 
@@ -118,7 +121,7 @@ def refuse_arguments(policy: Policy, arguments: Sequence[str], *, folder: Path) 
 
     :raises PolicyViolation: as :func:`refuse_forbidden`, and for an option that could lead around
     """
-    problems = _dates_of_packages(None) if policy.exclude_newer is not None else []
+    problems = _exceptions(policy, None)
     origins: list[Origin] = []
     words, given = list(arguments), []
     while words:
@@ -174,32 +177,23 @@ def _dates(toml: str | None) -> Iterator[str]:
         yield variable
 
 
-def _exceptions_to_wheels(toml: str | None) -> list[Problem]:
-    """Name the settings by which uv would build a package although it is told to build none."""
+def _exceptions(policy: Policy, toml: str | None) -> list[Problem]:
+    """Name the settings for single packages that would count before the policy's for all."""
+    if not policy.wheels_only and policy.exclude_newer is None:
+        return []
     places = [("tool.uv.", _uv_table(toml))]
     places += [(f"{path}: ", tables) for path, tables in _config_tables()]
-    keys = [
-        f"{place}{key}"
-        for place, tables in places
-        for key in ("no-binary", "no-binary-package")
-        if tables.get(key)
-    ]
-    keys += [name for name in ("UV_NO_BINARY", "UV_NO_BINARY_PACKAGE") if settings.variable(name)]
-    return [Problem(key=key, message="the policy has nothing built") for key in keys]
-
-
-def _dates_of_packages(toml: str | None) -> list[Problem]:
-    """Name the tables that set a date of their own for single packages."""
-    places = [("tool.uv.", _uv_table(toml))]
-    places += [(f"{path}: ", tables) for path, tables in _config_tables()]
-    return [
-        Problem(
-            key=f"{place}exclude-newer-package",
-            message="the policy sets one date for all packages",
-        )
-        for place, tables in places
-        if tables.get("exclude-newer-package")
-    ]
+    found = {f"{place}{key}" for place, tables in places for key, value in tables.items() if value}
+    found |= {name for name in _EXCEPTIONS_TO_WHEELS if settings.variable(name)}
+    problems = []
+    for key in sorted(found):
+        last = key.rpartition(" ")[2].removeprefix("tool.uv.")
+        if policy.wheels_only and last in _EXCEPTIONS_TO_WHEELS:
+            problems.append(Problem(key=key, message="the policy has nothing built"))
+        if policy.exclude_newer is not None and last == "exclude-newer-package":
+            message = "the policy sets one date for all packages"
+            problems.append(Problem(key=key, message=message))
+    return problems
 
 
 def _moment(text: str) -> datetime | None:
