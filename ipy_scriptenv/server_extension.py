@@ -87,10 +87,9 @@ def _path_finder(manager: Any) -> Callable[[str], Path | None]:
 
 
 def _prepare(log: Any) -> None:
-    """Build the kernel layer for the host's Python, and clear the picker of what is gone."""
-    context = Context()
-    try:
-        environments.prepare(context)
-        environments.sweep_kernelspecs(context)
-    except (ScriptEnvError, OSError) as error:
-        log.warning("scriptenv: the kernel could not be prepared: %s", error)
+    """Clear the picker of what is gone, and build the kernel layer for the host's Python."""
+    for step in (environments.sweep_kernelspecs, environments.prepare):
+        try:
+            step(Context())
+        except (ScriptEnvError, OSError) as error:
+            log.warning("scriptenv: the kernel could not be prepared: %s", error)
