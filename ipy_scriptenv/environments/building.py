@@ -247,22 +247,21 @@ def _content(path: Path) -> bytes | None:
 
 
 def publish(context: Context, standing: Standing, record: Record) -> bool:
-    """Write the kernelspec of an environment, and say whether its kernel can encrypt.
+    """Write or remove the kernelspec of an environment; say whether its kernel can encrypt.
 
     A Jupyter folder that cannot be written costs the entry in the picker, not the kernel.
     """
     curve = kernel_can_encrypt(context, standing.path, record)
-    if record.source.kind in (SourceKind.FILE, SourceKind.URL) and record.register:
-        try:
-            tidy(standing.name)
-            if policy.current().register:
-                register(standing.name, record.source, standing.path, curve=curve)
-        except (ScriptEnvError, OSError, ValueError) as error:
-            context.on_event({"event": "warning", "text": str(error)})
-    elif record.source.kind is SourceKind.FILE:
-        with contextlib.suppress(ScriptEnvError, OSError):
+    if record.source.kind not in (SourceKind.FILE, SourceKind.URL):
+        return curve
+    try:
+        tidy(standing.name)
+        if record.register and policy.current().register:
+            register(standing.name, record.source, standing.path, curve=curve)
+        else:
             unregister(standing.name)
-            tidy(standing.name)
+    except (ScriptEnvError, OSError, ValueError) as error:
+        context.on_event({"event": "warning", "text": str(error)})
     return curve
 
 
