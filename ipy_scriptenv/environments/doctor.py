@@ -341,7 +341,8 @@ def _layer_renewal(context: Context, name: str) -> Callable[[], None]:
         remove_layer(name, context=context)
         for environment in context.store.names():
             record = context.store.record_of(environment)
-            if record is not None and record.kernel == name:
+            is_file = record is not None and record.source.kind is SourceKind.FILE
+            if record is not None and is_file and record.kernel == name:
                 start(record.source, context=context, wait=lock_timeout(), launching=False)
 
     return renew
