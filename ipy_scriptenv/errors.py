@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 __all__ = [
     "BadBlock",
     "BadRequirement",
+    "Displaced",
     "Duplicate",
     "EngineFailed",
     "EnvironmentInUse",
@@ -247,6 +248,10 @@ class EnvironmentInUse(ScriptEnvError):
 
     code = "environment-in-use"
     default_hint = "Shut that kernel down, then try again."
+
+
+class Displaced(EnvironmentInUse):
+    """The environment in the source's place belongs to a file that was renamed."""
 
 
 class LockTimeout(ScriptEnvError):

@@ -24,6 +24,7 @@ from ipy_scriptenv.environments.standing import (
     is_at_home,
 )
 from ipy_scriptenv.errors import (
+    Displaced,
     EnvironmentInUse,
     Foreign,
     NewerSchema,
@@ -38,7 +39,7 @@ from ipy_scriptenv.record import Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
 from ipy_scriptenv.store import Store
 
-__all__ = ["Moved", "adopt", "at_home", "finish_moves", "move", "whereabouts"]
+__all__ = ["Moved", "adopt", "finish_moves", "holding", "move", "whereabouts"]
 
 _BUSY = 5.0
 """Seconds to wait for who is at work on an environment that stands in another's place."""
@@ -72,7 +73,7 @@ def finish_moves(context: Context, source: Source, *, wait: float = 0) -> Enviro
     """Finish the moves that concern a source as far as they can be; give its environment's name.
 
     :param wait: seconds to wait for others that are at work on them
-    :raises EnvironmentInUse: if a renamed source's environment still stands in its place
+    :raises Displaced: if a renamed source's environment still stands in its place
     """
     store = context.store
     own = name_of(source)
@@ -87,12 +88,12 @@ def finish_moves(context: Context, source: Source, *, wait: float = 0) -> Enviro
             f"The environment at the place of `{source}` belongs to `{occupant}`, as the file is "
             "called now, and a kernel runs in it."
         )
-        raise EnvironmentInUse(msg, hint="Shut down that kernel.")
+        raise Displaced(msg, hint="Shut down that kernel.")
     return own
 
 
 @contextlib.contextmanager
-def at_home(
+def holding(
     context: Context,
     source: Source,
     name: EnvironmentName | None,
@@ -103,7 +104,7 @@ def at_home(
     """Hold the lock of a source's environment, under the name that it has by then.
 
     :param name: its name, where the source does not give it; then nothing moves it
-    :raises EnvironmentInUse: as :func:`finish_moves`
+    :raises Displaced: as :func:`finish_moves`
     """
     store, given = context.store, name
     while True:

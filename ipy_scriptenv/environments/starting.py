@@ -28,7 +28,7 @@ from ipy_scriptenv.environments.building import (
     wanted_python,
     with_host,
 )
-from ipy_scriptenv.environments.moving import at_home, whereabouts
+from ipy_scriptenv.environments.moving import holding, whereabouts
 from ipy_scriptenv.environments.standing import (
     Condition,
     Context,
@@ -39,13 +39,13 @@ from ipy_scriptenv.environments.standing import (
     is_at_home,
     now,
 )
-from ipy_scriptenv.errors import EnvironmentInUse, Foreign, LockTimeout, ScriptEnvError
+from ipy_scriptenv.errors import Displaced, Foreign, LockTimeout, ScriptEnvError
 from ipy_scriptenv.files import write_atomically
 from ipy_scriptenv.identity import EnvironmentName, ephemeral_environment_name
 from ipy_scriptenv.kernels.layer import Layer, ensure_layer, find_layer, layer_name
 from ipy_scriptenv.kernels.side import ensure_kernel_side
 from ipy_scriptenv.leftovers import sweep
-from ipy_scriptenv.locks import exclusive, is_held, running_kernels
+from ipy_scriptenv.locks import Held, exclusive, is_held, running_kernels
 from ipy_scriptenv.record import OWN, Python, Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
 from ipy_scriptenv.store import CHANGING, LAUNCHER, environment_python
@@ -108,42 +108,54 @@ def start(
         if found is not None:
             return found
 
+    wait = min(wait, lock_timeout())
     began = time.monotonic()
 
     def tell() -> None:
         context.on_event({"event": "waiting", "for": "another start of this environment"})
 
-    wait = min(wait, lock_timeout())
-    home = at_home(context, source, name, timeout=wait, on_wait=tell)
     try:
-        name, held = home.__enter__()
-    except EnvironmentInUse:
+        with holding(context, source, name, timeout=wait, on_wait=tell) as (name, held):
+            # Lock and layer together are waited for no longer than *wait*.
+            left = max(1.0, wait - (time.monotonic() - began))
+            standing, record = _kept_or_built(context, source, name, held, wait=left, fetch=fetch)
+            return _launchable(context, standing, record, launching=launching)
+    except Displaced:
         # A new file in the place of one that was renamed while its kernel runs.
         return start(EPHEMERAL, context=context, wait=wait, fetch=fetch, launching=launching)
-    with contextlib.ExitStack() as stack:
-        stack.push(home)
-        # What is left of the time: lock and layer together are waited for no longer than *wait*.
-        wait = max(1.0, wait - (time.monotonic() - began))
-        sweep(store, name)
-        standing = inspect(store, name, source)
-        wanted = wanted_at_start(source, standing.record)
-        python = wanted_python(context, standing, wanted, fetch=fetch)
-        others = running_kernels(store.live(name))
-        kept = _kept(context, standing, python, wanted, wait, can_rebuild=not others)
-        if kept is not None:
-            with contextlib.suppress(ScriptEnvError):
-                # A full disk must not stop a kernel that needs nothing new.
-                furnish(context, standing.path, kept)
-            return _launchable(context, standing, kept, launching=launching)
-        if others:
-            raise in_use(name, others)
-        layer = _bounded_layer(context, python, wait)
-        with building(context, standing, python, held) as path:
-            record = first_record(context, source, python, wanted, kernel=layer.name)
-            record = carried_over(standing.record, record)
-            furnish(context, path, record)
-            store.place(path, standing.path)
-        return _launchable(context, standing, record, launching=launching)
+
+
+def _kept_or_built(
+    context: Context,
+    source: Source,
+    name: EnvironmentName,
+    held: Held,
+    *,
+    wait: float,
+    fetch: bool,
+) -> tuple[Standing, Record]:
+    """Keep the environment that stands, brought up to date, or build it."""
+    store = context.store
+    sweep(store, name)
+    standing = inspect(store, name, source)
+    wanted = wanted_at_start(source, standing.record)
+    python = wanted_python(context, standing, wanted, fetch=fetch)
+    others = running_kernels(store.live(name))
+    kept = _kept(context, standing, python, wanted, wait, can_rebuild=not others)
+    if kept is not None:
+        with contextlib.suppress(ScriptEnvError):
+            # A full disk must not stop a kernel that needs nothing new.
+            furnish(context, standing.path, kept)
+        return standing, kept
+    if others:
+        raise in_use(name, others)
+    layer = _bounded_layer(context, python, wait)
+    with building(context, standing, python, held) as path:
+        record = first_record(context, source, python, wanted, kernel=layer.name)
+        record = carried_over(standing.record, record)
+        furnish(context, path, record)
+        store.place(path, standing.path)
+    return standing, record
 
 
 def _while_changing(

@@ -29,7 +29,7 @@ from ipy_scriptenv.environments.building import (
 )
 from ipy_scriptenv.environments.installing import install, marked
 from ipy_scriptenv.environments.job import Asker, Job
-from ipy_scriptenv.environments.moving import at_home
+from ipy_scriptenv.environments.moving import holding
 from ipy_scriptenv.environments.refusing import (
     refuse_imported,
     refuse_other_versions,
@@ -128,7 +128,7 @@ def sync(
     def tell() -> None:
         context.on_event({"event": "waiting", "for": "another change of this environment"})
 
-    home = at_home(context, source, name, timeout=lock_timeout(), on_wait=tell)
+    home = holding(context, source, name, timeout=lock_timeout(), on_wait=tell)
     with home as (name, held):
         sweep(store, name)
         standing = inspect(store, name, source)
