@@ -39,7 +39,7 @@ def sweep(store: Store, name: EnvironmentName) -> None:
     for folder, mine in (
         (store.building, f".building-{name}-"),
         (store.building, f".replaced-{name}-"),
-        (store.environments, f"..moved-{name}-"),
+        (store.building, f"..moved-{name}-"),
         (store.environments / name, f".{RECORD}-"),
         (store.environments / name, f".{LAUNCHER}-"),
         (store.environments / name, f".{CHANGING}-"),
@@ -67,7 +67,8 @@ def sweep(store: Store, name: EnvironmentName) -> None:
 
 def _remove_all(paths: Iterable[Path]) -> None:
     for path in paths:
-        _remove(path)
+        with contextlib.suppress(OSError):
+            _remove(path)
 
 
 def put_back(store: Store, name: EnvironmentName) -> None:

@@ -6,6 +6,7 @@
     <home>/environments-v1/<name>/scriptenv.json      its record
     <home>/environments-v1/<name>/kernel.py           the launcher
     <home>/building-v1/.building-<name>-<token>       one that is being made
+    <home>/building-v1/.moved-<name>                  where the one stands that is to be <name>
     <home>/kernels-v1/<abi>-<digest>/                 the kernel layers
     <home>/kernel-side-v1/<version>/                  the code that runs in kernels
     <home>/locks/                                     changes, and kernels that run
@@ -183,36 +184,37 @@ class Store:
     def names(self) -> list[EnvironmentName]:
         """List the names in the folder of environments, without looking into them."""
         try:
-            entries = os.listdir(self.environments)
+            found = os.listdir(self.environments)
         except FileNotFoundError:
             return []
-        return sorted(EnvironmentName(entry) for entry in entries if is_environment_name(entry))
+        return sorted(EnvironmentName(each) for each in found if is_environment_name(each))
 
     def moved_from(self, name: EnvironmentName) -> EnvironmentName | None:
         """Where the environment that is to be *name* still stands, because a kernel runs in it."""
         try:
-            text = read_regular(self._moved(name), limit=_LARGEST).decode()
+            text = read_regular(self.moved_note(name), limit=_LARGEST).decode()
         except (OSError, ValueError):
             return None
         return EnvironmentName(text) if is_environment_name(text) else None
 
     def note_move(self, old: EnvironmentName, new: EnvironmentName) -> None:
         """Note that the environment *old* is to be *new*."""
-        path = self._moved(new)
+        path = self.moved_note(new)
         with explained(path):
             write_atomically(path, old.encode())
 
     def forget_move(self, new: EnvironmentName) -> None:
         """Forget what :meth:`note_move` noted."""
         with contextlib.suppress(OSError):
-            self._moved(new).unlink()
+            self.moved_note(new).unlink()
 
-    def _moved(self, name: EnvironmentName) -> Path:
-        return self.environments / f"{_MOVED}{name}"
+    def moved_note(self, name: EnvironmentName) -> Path:
+        """Where it is noted that an environment is to be *name*."""
+        return self.building / f"{_MOVED}{name}"
 
     def moves(self) -> list[EnvironmentName]:
         """List the names that environments are to get."""
-        names = (entry.name for entry in entries(self.environments))
+        names = (entry.name for entry in entries(self.building))
         return sorted(
             EnvironmentName(n.removeprefix(_MOVED)) for n in names if n.startswith(_MOVED)
         )

@@ -28,8 +28,8 @@ PART = {"SIGKILL": 0.35, "SIGTERM": 0.5, "SIGINT": 0.65}
 """How much of the work is done when the signal comes."""
 
 STEPS = {
-    ("move", "SIGKILL"): r"os.rename environments-v1/\.\.moved-",
-    ("move", "SIGTERM"): r"os.remove environments-v1/\.moved-",
+    ("move", "SIGKILL"): r"os.rename building-v1/\.\.moved-",
+    ("move", "SIGTERM"): r"os.remove building-v1/\.moved-",
     ("move", "SIGINT"): r"os.rename \S+/\.scriptenv\.json-",
     ("prune", "SIGKILL"): r"shutil.rmtree kernels/",
     ("register", "SIGKILL"): r"os.rename \S+/\.kernel\.json-",

@@ -190,7 +190,7 @@ def test_a_move_without_an_environment_is_an_error(lean_home: Home, script: Path
         move(script, new)
 
     assert [*lean_home.scriptenv.glob("environments-v1/*")] == []
-    assert [*lean_home.scriptenv.glob("environments-v1/.moved-*")] == []
+    assert [*lean_home.scriptenv.glob("building-v1/.moved-*")] == []
 
 
 def test_a_move_to_a_file_that_is_not_there_is_an_error(old: Path) -> None:

@@ -15,6 +15,7 @@ from ipy_scriptenv.environments.standing import Context, inspect
 from ipy_scriptenv.environments.superfluous import (
     Item,
     ItemKind,
+    all_leftovers,
     is_dead,
     is_still_superfluous,
     size_of,
@@ -23,7 +24,6 @@ from ipy_scriptenv.errors import EnvironmentInUse, Foreign, NoEnvironment, Scrip
 from ipy_scriptenv.files import explained
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.kernels import specs
-from ipy_scriptenv.leftovers import leftovers as left_by_crashes
 from ipy_scriptenv.leftovers import remove_leftover, sweep
 from ipy_scriptenv.locks import exclusive, running_kernels
 from ipy_scriptenv.record import Source
@@ -147,15 +147,15 @@ def _remove(item: Item, context: Context, *, everything: bool) -> bool:
 
 
 def _remove_leftover(item: Item, store: Store) -> bool:
-    left = next((each for each in left_by_crashes(store) if each.path == item.path), None)
-    if left is None:
-        # The note of a move that nobody waits for.
-        item.path.unlink()
-        return True
-    if left.guard is None:
-        return remove_leftover(store, left)
-    with exclusive(store.lock(left.guard), timeout=0):
-        return remove_leftover(store, left)
+    """Remove what a crash left, if it still counts as that when its guard is held."""
+    guards = [left.guard for left in all_leftovers(store) if left.path == item.path]
+    if not guards:
+        return False
+    with contextlib.ExitStack() as stack:
+        if guards[0] is not None:
+            stack.enter_context(exclusive(store.lock(guards[0]), timeout=0))
+        left = next((left for left in all_leftovers(store) if left.path == item.path), None)
+        return left is not None and remove_leftover(store, left)
 
 
 def _remove_environment(

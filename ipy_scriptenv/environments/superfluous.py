@@ -20,7 +20,7 @@ from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
 from ipy_scriptenv.kernels import specs
 from ipy_scriptenv.kernels.layer import layer_digest
 from ipy_scriptenv.kernels.side import kernel_side_name
-from ipy_scriptenv.leftovers import Leftover as Left
+from ipy_scriptenv.leftovers import Leftover
 from ipy_scriptenv.leftovers import leftovers as left_by_crashes
 from ipy_scriptenv.locks import RunningKernel, is_held, running_kernels
 from ipy_scriptenv.record import Glance, SourceKind
@@ -30,6 +30,7 @@ __all__ = [
     "Item",
     "ItemKind",
     "Kept",
+    "all_leftovers",
     "is_dead",
     "is_still_superfluous",
     "leftovers",
@@ -125,8 +126,8 @@ def size_of(path: Path) -> int:
         if not stat.S_ISDIR(found.st_mode):
             return found.st_size
     while folders:
-        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
-            for entry in entries:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as there:
+            for entry in there:
                 with contextlib.suppress(OSError):
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
@@ -311,7 +312,6 @@ def _folders(folder: Path, proof: str) -> list[Path]:
 
 def leftovers(store: Store) -> list[Item]:
     """List what crashes left and nobody is at work on."""
-    stale = [Left(path=path, guard=None) for path in _stale_notes(store)]
     return [
         Item(
             kind=ItemKind.LEFTOVER,
@@ -320,17 +320,20 @@ def leftovers(store: Store) -> list[Item]:
             reason="A crash left it.",
             size=size_of(left.path),
         )
-        for left in (*left_by_crashes(store), *stale)
+        for left in all_leftovers(store)
         if left.guard is None or not is_held(store.lock(left.guard))
     ]
 
 
-def _stale_notes(store: Store) -> list[Path]:
-    """List the notes of moves whose environment is not there any more, or is another's."""
-    found = []
+def all_leftovers(store: Store) -> list[Leftover]:
+    """List what crashes left, and what is being worked on: who removes one takes its guard first.
+
+    To these belong the notes of moves whose environment is gone, or is another's.
+    """
+    found = left_by_crashes(store)
     for name in store.moves():
         old = store.moved_from(name)
         record = store.record_of(old) if old is not None else None
         if record is None or name_of(record.source) != name:
-            found.append(store.environments / f".moved-{name}")
+            found.append(Leftover(path=store.moved_note(name), guard=name))
     return found

@@ -96,11 +96,11 @@ def starting_note_to_nowhere(stage: Stage) -> None:
 
 
 def note_of_a_move(stage: Stage) -> None:
-    _put(stage.environment.with_name(f".moved-{stage.name}"), stage.file)
+    _put(stage.home.scriptenv / "building-v1" / f".moved-{stage.name}", stage.file)
 
 
 def note_of_a_move_to_a_folder(stage: Stage) -> None:
-    _put(stage.environment.with_name(f".moved-{stage.name}"), stage.aside)
+    _put(stage.home.scriptenv / "building-v1" / f".moved-{stage.name}", stage.aside)
 
 
 def record(stage: Stage) -> None:
@@ -196,7 +196,7 @@ def pipe_for_a_starting_note(stage: Stage) -> Path:
 
 
 def pipe_for_a_note_of_a_move(stage: Stage) -> Path:
-    return _pipe(stage.environment.with_name(f".moved-{stage.name}"))
+    return _pipe(stage.home.scriptenv / "building-v1" / f".moved-{stage.name}")
 
 
 def pipe_for_a_mark(stage: Stage) -> Path:
