@@ -261,6 +261,36 @@ def test_completion_and_inspection_work_before_the_first_execution_and_after(
         assert any("alpha" in each for each in kernel.complete("import alph"))
 
 
+def test_what_every_kernel_imports_was_compiled_with_the_layer(
+    offline_home: Home, path: Path
+) -> None:
+    with opened(offline_home, path) as kernel:
+        shown(kernel, "import alpha\nvalue = {'key': 1}")
+        assert kernel.execute("1 / 0").status == "error"
+        assert any("key" in each for each in kernel.complete("value['k"))
+        assert any("dumps" in each for each in kernel.complete("import json\njson.dum"))
+        assert "Docstring" in kernel.inspect("value")
+        told = shown(
+            kernel,
+            """\
+            import os, sys, ipykernel
+            site = os.path.dirname(os.path.dirname(ipykernel.__file__))
+            made = os.stat(os.path.join(os.path.dirname(site), "layer.json")).st_mtime_ns
+            compiled = {
+                name: os.stat(module.__cached__).st_mtime_ns - made
+                for name, module in sys.modules.items()
+                if (getattr(module, "__cached__", None) or "").startswith(site)
+            }
+            print(len(compiled), [name for name, since in compiled.items() if since > 0])
+            print(ipykernel.kernelapp.IPKernelApp.initialize.__code__.co_filename.startswith(site))
+            """,
+        )
+    count, late = told.splitlines()[0].split(" ", 1)
+    assert int(count) > 200
+    assert late == "[]"
+    assert told.splitlines()[1] == "True"
+
+
 def test_the_debugger_stops_at_a_breakpoint(offline_home: Home, path: Path) -> None:
     code = "first = 1\nsecond = 2\nprint(first + second)"
     with opened(offline_home, path) as kernel:

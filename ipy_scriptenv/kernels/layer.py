@@ -1,8 +1,8 @@
 """The kernel layer: ipykernel and what it needs, installed once per Python ABI.
 
-A layer is a folder ``<abi>-<digest of the hash-locked list>`` with ``site-packages``
-(byte-compiled) and ``layer.json``, which is written before the folder gets its name. It never
-changes after that.
+A layer is a folder ``<abi>-<digest of the hash-locked list>`` with ``site-packages`` and
+``layer.json``, which is written before the folder gets its name. Nothing but Python's byte code
+changes in it after that.
 The launcher appends it to ``sys.path`` after the environment's own packages, so an environment
 holds exactly what its source declares.
 """
@@ -206,23 +206,10 @@ def _install(uv: Uv, environment: Path, listing: Path) -> None:
 
 
 def _compile(environment: Path, site: Path, final: Path, cancel: Cancel) -> None:
-    """Compile every module for its final place, so that no start has to."""
-    argv = [
-        str(environment_python(environment)),
-        "-I",
-        "-m",
-        "compileall",
-        "-q",
-        # One process: workers of its own would outlive it when it is ended.
-        "-j",
-        "1",
-        "-s",
-        str(site),
-        "-p",
-        str(final),
-        str(site),
-    ]
-    # Files that are templates or for another Python do not compile; that is no failure.
+    """Compile for its final place what a kernel imports, so that no start has to."""
+    script = Path(__file__).with_name("first_imports.py")
+    argv = [str(environment_python(environment)), "-I", str(script), str(site), str(final)]
+    # What it says or how it ends is no matter: a start compiles what is missing.
     finished = processes.run(argv, cwd=environment, env=settings.child_environment(), cancel=cancel)
     if finished.cancelled:
         msg = "Preparing the kernel was interrupted."
