@@ -38,7 +38,7 @@ lab: .venv/.installed ## open JupyterLab on the notebooks
 
 .PHONY: test
 test: lint ## lint, and run all tests
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: .venv/.installed ## style, formatting, types and who may import whom
