@@ -114,6 +114,19 @@ class Uv:
             raise EngineFailed(msg)
         return report.changes
 
+    def script(self, verb: str, script: Path, *arguments: str, python: Path) -> str:
+        """Run one of uv's verbs on a script: ``add``, ``remove``, ``lock``, ``tree``, ``export``.
+
+        No environment is touched; the script and its lock beside it may be.
+
+        :param arguments: behind the verb; requirements behind a ``--``
+        :param python: the interpreter to resolve for
+        :returns: what uv printed
+        :raises ScriptEnvError: in the words of uv
+        """
+        options = ["--no-python-downloads", "--python", str(python)]
+        return self._call(verb, "--script", str(script), *options, *arguments).out
+
     def install(self, environment: Path, *arguments: str) -> None:
         """Run ``uv pip install`` for one of our environments."""
         _require_environment(environment)

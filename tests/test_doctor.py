@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ipy_scriptenv import environments
+from ipy_scriptenv.interpreters import host_python
 from ipy_scriptenv.environments import Context, Finding, examine, mend
 from ipy_scriptenv.store import CHANGING, RECORD
 from tests import damages
@@ -20,6 +21,7 @@ from tests.stage import (
     call,
     environment_of,
     listing,
+    record_of,
     site_of,
     state_of,
     sync,
@@ -163,6 +165,65 @@ def test_an_interpreter_that_may_not_be_run_is_replaced(script: Path, tmp_path: 
     (finding,) = examined()
     assert finding.code == "broken-environment"
     assert str(python) in finding.message
+    mended()
+    assert_ready(script)
+
+
+def test_an_interpreter_that_is_gone_is_named(script: Path, tmp_path: Path) -> None:
+    python = throw_away_base(tmp_path / "base")
+    sync(script, python=str(python))
+    shutil.rmtree(tmp_path / "base")
+    (finding,) = examined()
+    assert (finding.code, f"`{python}` is gone" in finding.message) == ("broken-environment", True)
+    mended()
+    assert_ready(script)
+
+
+def test_an_interpreter_that_is_of_another_minor_version_by_now_is_told(
+    script: Path, tmp_path: Path, other: str, pythons: dict[str, Path]
+) -> None:
+    python = tmp_path / "base" / "python3"
+    python.parent.mkdir()
+    python.symlink_to(pythons[other])
+    sync(script, python=str(python))
+    python.unlink()
+    python.symlink_to(Path(host_python().base))
+    (finding,) = examined()
+    assert finding.code in {"other-python", "broken-environment"}
+    assert str(script) in finding.message
+    mended()
+    assert_ready(script)
+    assert record_of(environment_of(script)).python.version == host_python().version
+
+
+def test_a_package_that_is_gone_with_its_metadata_is_told_and_put_back(script: Path) -> None:
+    environment = sync(script).path
+    shutil.rmtree(site_of(environment) / "alpha")
+    shutil.rmtree(site_of(environment) / "alpha-2.0.dist-info")
+    (finding,) = examined()
+    assert finding.code == "damaged-packages"
+    assert "alpha" in finding.message
+    assert "beta" not in finding.message.replace(str(environment), "")
+    mended()
+    assert_ready(script)
+
+
+def test_a_file_that_is_cut_short_in_uv_s_cache_too_is_fetched_again(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    environment = sync(script).path
+    module = site_of(environment) / "alpha" / "__init__.py"
+    cached = [
+        path
+        for path in (tmp_path / "cache").rglob("alpha/__init__.py")
+        if path.stat().st_size == module.stat().st_size
+    ]
+    assert cached
+    for path in (module, *cached):
+        path.write_bytes(b"")
+    (finding,) = examined()
+    assert finding.code == "damaged-packages"
     mended()
     assert_ready(script)
 

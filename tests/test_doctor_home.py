@@ -188,6 +188,19 @@ def test_what_crashes_left_is_told_and_removed(home: Home, script: Path) -> None
     assert_works(environment, WANTED)
 
 
+def test_an_environment_that_a_kill_took_its_name_keeps_its_kernelspec(
+    home: Home, script: Path
+) -> None:
+    synced = sync(script)
+    swapped = home.scriptenv / "building-v1" / f".replaced-{synced.name}-01234567"
+    synced.path.rename(swapped)
+    assert "leftover" in {finding.code for finding in examined()}
+    mended()
+    assert not swapped.exists()
+    assert (home.kernelspecs / str(synced.kernelspec)).is_dir()
+    assert_works(synced.path, WANTED)
+
+
 def test_what_somebody_is_building_is_no_leftover(home: Home, script: Path) -> None:
     name = sync(script).name
     build = home.scriptenv / "building-v1" / f".building-{name}-01234567"

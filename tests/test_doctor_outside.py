@@ -120,6 +120,36 @@ def test_a_kernel_side_that_is_missing_is_copied_again(home: Home, script: Path)
     assert_ready(script)
 
 
+@pytest.mark.parametrize("harm", ["gone", "cut short", "changed"])
+def test_a_file_of_the_kernel_side_that_is_harmed_is_put_back(
+    home: Home, script: Path, harm: str
+) -> None:
+    sync(script)
+    (file,) = home.scriptenv.glob("kernel-side-v1/*/completing.py")
+    text = file.read_bytes()
+    if harm == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(text[:100] if harm == "cut short" else bytes(len(text)))
+    assert codes() == ["no-kernel-side"]
+    mended()
+    assert file.read_bytes() == text
+    assert_ready(script)
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut short"])
+def test_a_start_puts_back_a_file_of_the_kernel_side(home: Home, script: Path, harm: str) -> None:
+    sync(script)
+    (file,) = home.scriptenv.glob("kernel-side-v1/*/bin/pip")
+    text = file.read_bytes()
+    file.unlink()
+    if harm == "cut short":
+        file.write_bytes(text[:10])
+    start(script)
+    assert file.read_bytes() == text
+    assert os.access(file, os.X_OK)
+
+
 def test_a_launcher_that_is_missing_is_written_again(script: Path) -> None:
     environment = sync(script).path
     (environment / "kernel.py").unlink()

@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, requires
 from pathlib import Path
 
@@ -16,48 +15,26 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from ipy_scriptenv import policy
+from ipy_scriptenv.environments.ailments import Finding, examine_environments, removal
 from ipy_scriptenv.environments.building import uv_version
-from ipy_scriptenv.environments.moving import finish_moves
-from ipy_scriptenv.environments.removing import prune, remove_layer
-from ipy_scriptenv.environments.sources import name_of
-from ipy_scriptenv.environments.standing import Condition, Context, inspect, installed_packages
+from ipy_scriptenv.environments.removing import remove_layer
+from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.starting import start
-from ipy_scriptenv.environments.superfluous import Item, ItemKind, is_dead, leftovers
-from ipy_scriptenv.environments.surroundings import missing_front_ends, shadowing_path
-from ipy_scriptenv.environments.syncing import sync
-from ipy_scriptenv.errors import EnvironmentInUse, NewerSchema, ScriptEnvError
+from ipy_scriptenv.environments.superfluous import ItemKind, is_dead, leftovers
+from ipy_scriptenv.errors import ScriptEnvError
 from ipy_scriptenv.files import is_gone
-from ipy_scriptenv.identity import EnvironmentName, is_environment_name, kernelspec_name
+from ipy_scriptenv.identity import is_environment_name, kernelspec_name
 from ipy_scriptenv.kernels import specs
-from ipy_scriptenv.kernels.layer import damaged_packages, find_layer, site_packages
+from ipy_scriptenv.kernels.layer import damaged_packages, find_layer
 from ipy_scriptenv.locks import exclusive
-from ipy_scriptenv.record import OWN, Record, Source, SourceKind
+from ipy_scriptenv.record import SourceKind
 from ipy_scriptenv.settings import lock_timeout
-from ipy_scriptenv.store import LAUNCHER, Store
 from ipy_scriptenv.uv import find_uv
 
 __all__ = ["Finding", "examine", "mend"]
 
 _LITTLE = 500_000_000
 """Bytes of free space below which a new environment may not fit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that is wrong.
-
-    :param code: short and stable, such as ``broken-environment``
-    :param message: what is wrong, a sentence
-    :param path: where
-    :param hint: what to do about it, where that is not done by :func:`mend`
-    :param cure: mends it; ``None`` where a person has to
-    """
-
-    code: str
-    message: str
-    path: Path | None = None
-    hint: str = ""
-    cure: Callable[[], None] | None = None
 
 
 def examine(context: Context) -> list[Finding]:
@@ -68,16 +45,17 @@ def examine(context: Context) -> list[Finding]:
         _engine,
         _policy,
         _jupyter,
+        # First: an environment that a kill took its name gets it again.
+        _leftovers,
         _entries,
-        _environments,
+        examine_environments,
         _layers,
         _kernelspecs,
-        _leftovers,
     ):
         try:
             found += look(context)
         except Exception as error:  # noqa: BLE001 - one thing that is odd hides no other
-            what = look.__name__.strip("_")
+            what = look.__name__.removeprefix("examine").strip("_")
             message = f"Looking at the {what} failed: {error!r}."
             found.append(Finding(code="unforeseen", message=message, hint="Please report this."))
     return found
@@ -205,115 +183,6 @@ def _entries(context: Context) -> Iterator[Finding]:
             yield Finding(code="foreign-entry", message=message, path=path, hint=hint)
 
 
-def _environments(context: Context) -> Iterator[Finding]:
-    store = context.store
-    for name in store.names():
-        path = store.environment(name)
-        if not store.is_ours(path):
-            continue
-        try:
-            record = store.read_record(path)
-        except NewerSchema as error:
-            yield Finding(code="newer-schema", message=str(error), path=path, hint=error.hint)
-            continue
-        if record is None:
-            yield _without_record(context, name, path)
-            continue
-        if record.source.kind is SourceKind.FILE:
-            yield from _environment(context, name, path, record)
-
-
-def _without_record(context: Context, name: EnvironmentName, path: Path) -> Finding:
-    """Tell of an environment without a record; its kernelspec may know what it is for."""
-    spec = specs.read(specs.kernelspec_folder(name))
-    source = Source(kind=SourceKind.FILE, path=spec.source) if spec is not None else None
-    if source is None or not Path(source.path or "").is_file() or name_of(source) != name:
-        message = f"The record of `{path}` is missing or broken, so nobody knows its source."
-        cure = _removal(context, ItemKind.ENVIRONMENT, name, path)
-        return Finding(code="no-record", message=message, path=path, cure=cure)
-    known = source
-
-    def complete() -> None:
-        sync(known, context=context)
-
-    message = f"The record of the environment of `{known}` is missing or broken."
-    return Finding(code="no-record", message=message, path=path, cure=complete)
-
-
-def _environment(
-    context: Context, name: EnvironmentName, path: Path, record: Record
-) -> Iterator[Finding]:
-    source = record.source
-
-    def finish() -> None:
-        finish_moves(context, source)
-
-    if is_gone(source.path or ""):
-        message = f"`{source}` is gone, and its environment stands."
-        hint = "`jupyter scriptenv prune` removes it; if it was renamed, `move OLD NEW` keeps it."
-        yield Finding(code="orphan", message=message, path=path, hint=hint)
-    elif name != name_of(source):
-        message = f"The environment of `{source}` has the name from before a rename."
-        hint = "It follows when its kernels have ended."
-        yield Finding(code="unfinished-move", message=message, path=path, hint=hint, cure=finish)
-    else:
-        yield from _contents(context, name, path, record)
-
-
-def _contents(
-    context: Context, name: EnvironmentName, path: Path, record: Record
-) -> Iterator[Finding]:
-    """What is wrong inside an environment that is in its place."""
-    source = record.source
-
-    def complete() -> None:
-        sync(source, context=context)
-
-    def furnish() -> None:
-        start(source, context=context, wait=lock_timeout(), launching=False)
-
-    def rebuild() -> None:
-        sync(source, context=context, rebuild=True)
-
-    standing = inspect(context.store, name, source)
-    if standing.condition is Condition.BROKEN:
-        message = f"The environment of `{source}` is damaged. {standing.broken}"
-        yield Finding(code="broken-environment", message=message, path=path, cure=complete)
-        return
-    damaged = damaged_packages(site_packages(path, record.python))
-    if damaged:
-        message = f"Files of {', '.join(damaged)} in the environment of `{source}` are missing."
-        yield Finding(code="damaged-packages", message=message, path=path, cure=rebuild)
-        return
-    for code, what in _missing(context.store, name, record):
-        message = f"{what} of `{source}` is missing."
-        yield Finding(code=code, message=message, path=path, cure=furnish)
-    packages = installed_packages(path, record.python)
-    for warning in (*missing_front_ends(packages), *shadowing_path(packages)):
-        yield Finding(code="surroundings", message=f"`{source}`: {warning}", path=path)
-
-
-def _missing(store: Store, name: EnvironmentName, record: Record) -> Iterator[tuple[str, str]]:
-    """Give what an environment needs outside itself and is not there: a code and a name."""
-    if not any(os.access(host.python, os.X_OK) for host in record.hosts):
-        yield "no-host", "Every host"
-    if record.kernel != OWN and find_layer(store, record.kernel) is None:
-        yield "no-layer", "The kernel layer"
-    if not (store.kernel_sides / record.kernel_side / "__init__.py").is_file():
-        yield "no-kernel-side", "The kernel side"
-    if not (store.environment(name) / LAUNCHER).is_file():
-        yield "no-launcher", "The launcher"
-    spec = specs.read(specs.kernelspec_folder(name))
-    if record.register and _registers() and spec is None:
-        yield "no-kernelspec-of-source", "The kernelspec"
-
-
-def _registers() -> bool:
-    with contextlib.suppress(ScriptEnvError):
-        return policy.current().register
-    return False
-
-
 def _layers(context: Context) -> Iterator[Finding]:
     store = context.store
     try:
@@ -352,24 +221,12 @@ def _kernelspecs(context: Context) -> Iterator[Finding]:
     for spec in specs.ours():
         if is_dead(context.store, spec) and is_gone(spec.environment):
             message = f"The kernelspec `{kernelspec_name(spec.name)}` starts nothing any more."
-            cure = _removal(context, ItemKind.KERNELSPEC, kernelspec_name(spec.name), spec.folder)
+            cure = removal(context, ItemKind.KERNELSPEC, kernelspec_name(spec.name), spec.folder)
             yield Finding(code="dead-kernelspec", message=message, path=spec.folder, cure=cure)
 
 
 def _leftovers(context: Context) -> Iterator[Finding]:
     for item in leftovers(context.store):
         message = f"A crash left `{item.path}`."
-        cure = _removal(context, item.kind, item.name, item.path)
+        cure = removal(context, item.kind, item.name, item.path)
         yield Finding(code="leftover", message=message, path=item.path, cure=cure)
-
-
-def _removal(context: Context, kind: ItemKind, name: str, path: Path) -> Callable[[], None]:
-    """Give a cure that removes something of ours, unless it is in use."""
-
-    def remove() -> None:
-        item = Item(kind=kind, name=name, path=path, reason="")
-        _removed, kept = prune([item], context=context)
-        for _item, reason in kept:
-            raise EnvironmentInUse(reason)
-
-    return remove

@@ -69,6 +69,8 @@ def run_uv(
     allowed = policy.current()
     refuse_forbidden(allowed, toml=block, folder=job.folder, lock=lock)
     options = limits(allowed, toml=block)
+    if job.refetch:
+        options += ("--reinstall", "--no-cache")
     if path == job.standing.path and lock is None and job.settings_changed:
         # What is installed already would be kept, although it would not be chosen now.
         options += ("--upgrade",)

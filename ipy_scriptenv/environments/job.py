@@ -42,6 +42,7 @@ class Job:
     :param kernels: all that run in the environment, the asking one too
     :param held: the environment's exclusive lock
     :param folder: where relative paths in the block start
+    :param refetch: whether uv's cache is passed over, because what is in it is damaged
     """
 
     context: Context
@@ -54,6 +55,7 @@ class Job:
     asker: Asker | None
     held: Held
     folder: Path
+    refetch: bool = False
 
     @property
     def others(self) -> list[RunningKernel]:

@@ -124,6 +124,8 @@ def _damage(path: Path, record: Record | None) -> str | None:
         return "Its record is missing or cannot be read."
     if (path / CHANGING).exists():
         return "A change of it was interrupted."
+    if not os.access(record.python.base, os.X_OK):
+        return f"The interpreter `{record.python.base}` is gone."
     if not is_environment(path):
         return "Its interpreter or `pyvenv.cfg` is missing."
     return _damaged_interpreter(path, record.python) or _damaged_packages(path, record)
@@ -131,7 +133,7 @@ def _damage(path: Path, record: Record | None) -> str | None:
 
 def _damaged_interpreter(path: Path, python: Python) -> str | None:
     if not os.access(environment_python(path), os.X_OK):
-        return f"The interpreter `{python.base}` is gone."
+        return "Its interpreter cannot be run."
     if not _is_its_interpreter(path, python):
         return "Its interpreter is not the one that it was made from."
     return None

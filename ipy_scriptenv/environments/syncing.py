@@ -52,6 +52,7 @@ from ipy_scriptenv.errors import (
 from ipy_scriptenv.files import stat_of
 from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
 from ipy_scriptenv.kernel_side.credentials import without_credentials
+from ipy_scriptenv.kernels.layer import damaged_packages, site_packages
 from ipy_scriptenv.kernels.side import ensure_kernel_side
 from ipy_scriptenv.leftovers import sweep
 from ipy_scriptenv.locks import running_kernels
@@ -195,6 +196,9 @@ def _rebuild(job: Job, action: Action) -> Synced:
         before = installed_packages(standing.path, job.python)
     with building(job.context, standing, job.python, job.held) as path:
         kernel = install(job, path)
+        if action is Action.REBUILT and damaged_packages(site_packages(path, job.python)):
+            # What uv links from its cache was cut there too.
+            kernel = install(replace(job, refetch=True), path)
         packages = installed_packages(path, job.python)
         refuse_other_versions(job, before, packages)
         record = first_record(job.context, job.source, job.python, job.wanted, kernel=kernel)

@@ -9,10 +9,13 @@ holds exactly what its source declares.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib.resources
 import json
+import os
 import secrets
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +27,7 @@ from packaging.utils import canonicalize_name
 
 from ipy_scriptenv import processes, settings
 from ipy_scriptenv.errors import EngineFailed, Interrupted, ScriptEnvError
-from ipy_scriptenv.files import explained, remove_tree, stat_of, write_atomically
+from ipy_scriptenv.files import explained, remove_tree, write_atomically
 from ipy_scriptenv.interpreters import host_python
 from ipy_scriptenv.kernels import borrow
 from ipy_scriptenv.locks import exclusive
@@ -148,23 +151,42 @@ def site_packages(environment: Path, python: Python) -> Path:
 
 def damaged_packages(site: Path) -> tuple[str, ...]:
     """Name the distributions in a folder of packages of which files are missing or cut short."""
-    found = []
-    for folder in site.glob("*.dist-info"):
-        try:
-            files = metadata.PathDistribution(folder).files or []
-        except (OSError, ValueError, TypeError):
-            files = []
-        inside = (file for file in files if ".." not in file.parts and file.suffix != ".pyc")
-        # Scripts stand outside; byte code comes and goes.
-        has_itself = any(file.name == "METADATA" for file in files)
-        if not has_itself or any(_is_damaged(site / file, file.size) for file in inside):
-            found.append(canonicalize_name(folder.name.partition("-")[0]))
-    return tuple(sorted(found))
+    found = [
+        canonicalize_name(name.partition("-")[0])
+        for name in sorted(name for name in _names(site) if name.endswith(".dist-info"))
+        if not _is_whole(site, name)
+    ]
+    return tuple(found)
 
 
-def _is_damaged(path: Path, size: int | None) -> bool:
-    stat = stat_of(path)
-    return stat is None or (size is not None and stat[0] != size)
+def _is_whole(site: Path, info: str) -> bool:
+    """Say whether the files that a distribution's ``RECORD`` lists are there in their sizes."""
+    try:
+        text = (site / info / "RECORD").read_text("utf-8")
+        # The packaging specification makes it a CSV file of path, hash and size.
+        rows = [(row[0], row[2]) for row in csv.reader(text.splitlines()) if row]
+    except (OSError, ValueError, IndexError, csv.Error):
+        return False
+    # Scripts stand outside; byte code comes and goes.
+    inside = (row for row in rows if not row[0].endswith(".pyc") and ".." not in row[0].split("/"))
+    has_itself = any(path == f"{info}/METADATA" for path, _ in rows)
+    # Thousands of files: `Path` would take as long as the disk.
+    return has_itself and all(_has_size(f"{site}{os.sep}{path}", size) for path, size in inside)
+
+
+def _has_size(path: str, size: str) -> bool:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - see above
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(found.st_mode) and size in ("", str(found.st_size))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def supports_curve(site: Path) -> bool:
