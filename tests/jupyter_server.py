@@ -105,6 +105,16 @@ class Execution:
                 shown.append({"msg_type": kind, **content})
         return shown
 
+    @property
+    def shown_text(self) -> str:
+        """What the cell shows in the end as text: its streams, and the twin of what it displays."""
+        return "".join(
+            each["text"] if each["msg_type"] == "stream" else each["data"]["text/plain"] + "\n"
+            for each in self.shown
+            if each["msg_type"] == "stream" or "text/plain" in each.get("data", {})
+            if each["msg_type"] != "execute_result"
+        )
+
     def contents(self, message_type: str) -> list[Json]:
         return [
             message["content"]
@@ -267,8 +277,18 @@ class Kernel:
         state = None
         while state != "restarting":
             state = self._receive(deadline, ())["content"].get("execution_state")
+        self.settle(timeout=deadline - time.monotonic())
+
+    def settle(self, *, timeout: float = PATIENCE) -> None:
+        """Wait until a kernel that was started anew answers, and is heard.
+
+        What it publishes while the server connects again is lost, as in JupyterLab, so it is asked
+        until both have come.
+
+        :raises TimeoutError: after *timeout* seconds
+        """
+        deadline = time.monotonic() + timeout
         while True:
-            # What is sent while the server connects again is lost, as in JupyterLab; so ask again.
             try:
                 self.collect(self.send("kernel_info_request", {}), timeout=2.0)
             except TimeoutError:

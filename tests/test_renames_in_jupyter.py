@@ -234,6 +234,7 @@ def test_a_rename_under_a_running_kernel_waits_for_its_restart(shared: JupyterSe
             assert str(new) in told.out
 
         shared.restart_kernel(session["kernel"]["id"])
+        kernel.settle()
         assert prefix(kernel) == environment_of(new)
         done = kernel.execute("import alpha\nalpha.__version__")
         assert (done.result, done.stdout) == ("'1.1'", "")
@@ -259,6 +260,7 @@ def test_a_renamed_folder_with_a_running_kernel_is_followed(shared: JupyterServe
         assert prefix(kernel) == place
 
         shared.restart_kernel(session["kernel"]["id"])
+        kernel.settle()
         assert prefix(kernel) == environment_of(new)
         assert kernel.execute("import alpha\nalpha.__version__").result == "'1.1'"
 

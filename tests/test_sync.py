@@ -35,7 +35,13 @@ from tests.stage import (
     write_script,
 )
 
-pytestmark = pytest.mark.usefixtures("lean_home")
+pytestmark = pytest.mark.usefixtures("lean_home", "own_cache")
+
+
+@pytest.fixture
+def own_cache(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """Give uv an empty cache: in the run's it finds, offline too, what other tests have fetched."""
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
 
 
 # Exactly what is declared
