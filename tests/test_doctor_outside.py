@@ -21,6 +21,7 @@ from tests.stage import (
     listing,
     record_of,
     running_kernel,
+    start,
     state_of,
     sync,
     write_script,

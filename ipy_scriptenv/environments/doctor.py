@@ -69,7 +69,7 @@ def mend(findings: Sequence[Finding], context: Context) -> list[str | None]:
     outcomes = [_cured(finding) for finding in findings]
     still = {(each.code, each.path) for each in examine(context)}
     return [
-        "It is still so." if why is None and (finding.code, finding.path) in still else why
+        (why or "It is still so.") if (finding.code, finding.path) in still else None
         for finding, why in zip(findings, outcomes, strict=True)
     ]
 
