@@ -11,7 +11,7 @@ from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp
 
-from . import backend, replace
+from . import backend, debugging, replace
 from .completing import Completion
 from .imports import Packages
 from .kernel import ScriptEnvKernel
@@ -48,7 +48,8 @@ def run(
     ScriptEnvKernel.completion = completion
     own_backend = "MPLBACKEND" in os.environ
     app = IPKernelApp.instance(kernel_class=ScriptEnvKernel, ignore_cwd=True)
-    app.initialize(sys.argv[1:])
+    with debugging.put_off():
+        app.initialize(sys.argv[1:])
     if not own_backend:
         backend.keep_from_children()
     kernel = app.kernel
