@@ -24,6 +24,7 @@ __all__ = [
     "LockTimeout",
     "NewerSchema",
     "NoEnvironment",
+    "NoLock",
     "NoPython",
     "NoSpace",
     "NotANotebook",
@@ -37,6 +38,8 @@ __all__ = [
     "ResolutionFailed",
     "RestartNeeded",
     "ScriptEnvError",
+    "SourceChanged",
+    "StaleLock",
     "Unclosed",
     "WrongCall",
 ]
@@ -200,6 +203,27 @@ class NoEnvironment(ScriptEnvError):
 
     code = "no-environment"
     default_hint = "Make it with `jupyter scriptenv sync SOURCE`, or run the notebook's first cell."
+
+
+class NoLock(ScriptEnvError):
+    """The source has no lock, and the call asks for exactly what it locks."""
+
+    code = "no-lock"
+    default_hint = "Make it with `jupyter scriptenv lock SOURCE`."
+
+
+class StaleLock(ScriptEnvError):
+    """The lock is not for the block as it is now, and the call lets nobody update it."""
+
+    code = "stale-lock"
+    default_hint = "Update it with `jupyter scriptenv lock SOURCE`."
+
+
+class SourceChanged(ScriptEnvError):
+    """Somebody changed a file of the user's after it was read; nothing was written to it."""
+
+    code = "source-changed"
+    default_hint = "Run it again; it then starts from the file as it is now."
 
 
 class NoPython(ScriptEnvError):

@@ -11,7 +11,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ipy_scriptenv.errors import Foreign, NoSpace, PermissionRefused, ScriptEnvError
+from ipy_scriptenv.errors import (
+    Foreign,
+    NoSpace,
+    PermissionRefused,
+    ScriptEnvError,
+    SourceChanged,
+)
 from ipy_scriptenv.record import FileStat
 
 __all__ = [
@@ -20,6 +26,7 @@ __all__ = [
     "is_gone",
     "read_regular",
     "remove_tree",
+    "rewrite",
     "stat_of",
     "write_atomically",
 ]
@@ -64,18 +71,52 @@ def read_regular(path: Path, *, limit: int) -> bytes:
         return file.read()
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Write a file of ours whole or not at all."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+def write_atomically(
+    path: Path,
+    data: bytes,
+    *,
+    mode: int = 0o600,
+    exact_mode: bool = False,
+    beside: Path | None = None,
+) -> None:
+    """Write a file whole or not at all.
+
+    :param exact_mode: whether the process's umask takes nothing from *mode*
+    :param beside: where it is written first, on the same file system; default: its own folder
+    """
+    temporary = (beside or path.parent) / f".{path.name}-{secrets.token_hex(4)}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+        if exact_mode:
+            temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def rewrite(path: Path, data: bytes, *, expected: bytes | None) -> None:
+    """Give a file of the user's another content, whole or not at all; its mode stays.
+
+    :param path: where a symbolic link leads, the file there is meant
+    :param expected: what it held when it was read; ``None``: there was no such file
+    :raises SourceChanged: if it is not so any more; nothing is written
+    :raises ScriptEnvError: if it cannot be written
+    """
+    with explained(path):
+        path = path.resolve()
+        found = None if is_gone(path) else path.read_bytes()
+        if found != expected:
+            msg = f"`{path}` was changed by somebody else meanwhile; nothing was written to it."
+            raise SourceChanged(msg)
+        if found is None:
+            write_atomically(path, data, mode=0o666)
+        else:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            write_atomically(path, data, mode=mode, exact_mode=True)
 
 
 def remove_tree(path: Path) -> None:
