@@ -259,7 +259,7 @@ def publish(context: Context, standing: Standing, record: Record) -> bool:
         if record.register and policy.current().register:
             register(standing.name, record.source, standing.path, curve=curve)
         else:
-            unregister(standing.name)
+            unregister(standing.name, trash=context.store.building)
     except (ScriptEnvError, OSError, ValueError) as error:
         context.on_event({"event": "warning", "text": str(error)})
     return curve

@@ -238,7 +238,7 @@ def _tidy(context: Context, name: EnvironmentName, source: Source) -> None:
         if record is not None and record.source == source and not _is_for(store, old, source):
             standing = _standing(store, name, record)
             publish(context, standing, record)
-            specs.leave_alias(old, name, source, standing.path)
+            specs.leave_alias(old, name, source, standing.path, trash=context.store.building)
         if not _is_for(store, old, source):
             store.forget_move(name)
 
@@ -260,7 +260,9 @@ def _place(context: Context, name: EnvironmentName, record: Record, old: Source 
     if name != target:
         # The environment has moved, whatever becomes of the picker.
         with contextlib.suppress(ScriptEnvError, OSError):
-            specs.leave_alias(name, target, record.source, standing.path)
+            specs.leave_alias(
+                name, target, record.source, standing.path, trash=context.store.building
+            )
         store.forget_move(target)
     return _moved(store, target, record, old or record.source, waiting=False)
 

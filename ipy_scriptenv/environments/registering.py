@@ -41,7 +41,7 @@ def unregister(source: Source, *, context: Context) -> bool:
     :raises NoEnvironment: if it has none
     """
     _note(source, context=context, wanted=False)
-    return specs.unregister(whereabouts(context.store, source))
+    return specs.unregister(whereabouts(context.store, source), trash=context.store.building)
 
 
 def _note(source: Source, *, context: Context, wanted: bool) -> Record:

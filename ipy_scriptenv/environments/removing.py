@@ -119,7 +119,7 @@ def sweep_kernelspecs(context: Context) -> list[EnvironmentName]:
             break
         with contextlib.suppress(ScriptEnvError, OSError):
             if is_dead(context.store, spec) and not running_kernels(context.store.live(spec.name)):
-                specs.unregister(spec.name)
+                specs.unregister(spec.name, trash=context.store.building)
                 removed.append(spec.name)
     return removed
 
@@ -133,7 +133,7 @@ def _remove(item: Item, context: Context, *, everything: bool) -> bool:
         case ItemKind.KERNELSPEC:
             name = EnvironmentName(item.name.removeprefix("scriptenv-"))
             still = is_still_superfluous(item, store, everything=everything)
-            return still and specs.unregister(name, retitle=False)
+            return still and specs.unregister(name, trash=context.store.building, retitle=False)
         case ItemKind.LAYER | ItemKind.KERNEL_SIDE:
             is_layer = item.kind is ItemKind.LAYER
             guard = f"layer-{item.name}" if is_layer else KERNEL_SIDE
@@ -185,7 +185,7 @@ def _remove_environment(
             raise
         store.remove_folder(trash)
         with contextlib.suppress(ScriptEnvError, OSError):
-            specs.unregister(name, retitle=retitle)
+            specs.unregister(name, trash=store.building, retitle=retitle)
         if record is not None:
             store.forget_move(name_of(record.source))
         store.forget_locks(name)

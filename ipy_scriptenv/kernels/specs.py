@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -114,27 +115,34 @@ def register(name: EnvironmentName, source: Source, environment: Path, *, curve:
     if before is not None and PurePath(before.source).name != _raw_name(source):
         titles |= _titles(name, None, file=PurePath(before.source).name)
     for other, title in titles.items():
-        _retitle(other, title)
+        _retitle(other, title, beside=kernelspec_folder(name))
     return kernelspec_name(name)
 
 
-def unregister(name: EnvironmentName, *, retitle: bool = True) -> bool:
+def unregister(name: EnvironmentName, *, trash: Path, retitle: bool = True) -> bool:
     """Remove the kernelspec of an environment, if it is ours; say whether it was there.
 
+    :param trash: a folder of ours, out of which ``.removed-*`` is swept
     :param retitle: whether the name of another that told two files apart becomes short again
     """
     folder = kernelspec_folder(name)
     spec = read(folder)
     if spec is None:
         return False
-    with explained(folder):
-        # Without this file the folder is no kernelspec any more, and a kill leaves nothing odd.
-        (folder / "kernel.json").unlink()
-    remove_tree(folder)
     if retitle:
         with contextlib.suppress(OSError):
             for other, title in _titles(name, None, file=PurePath(spec.source).name).items():
-                _retitle(other, title)
+                _retitle(other, title, beside=folder)
+    with explained(folder):
+        removed = trash / f".removed-{secrets.token_hex(8)}"
+        try:
+            # Whole or not at all, so that a kill leaves no half of it.
+            folder.rename(removed)
+        except OSError:
+            # On another file system. Without this file it is no kernelspec any more.
+            (folder / "kernel.json").unlink()
+            removed = folder
+    remove_tree(removed)
     return True
 
 
@@ -157,17 +165,24 @@ def tidy(name: EnvironmentName) -> None:
 
 
 def leave_alias(
-    name: EnvironmentName, target: EnvironmentName, source: Source, environment: Path
+    name: EnvironmentName,
+    target: EnvironmentName,
+    source: Source,
+    environment: Path,
+    *,
+    trash: Path,
 ) -> None:
     """Deal with the kernelspec *name* of an environment that has become *target*.
 
     It goes, unless the notebook itself names it: then it starts the environment where that is now.
+
+    :param trash: as for :func:`unregister`
     """
     found = _read(kernelspec_folder(name))
     if found is None or read(kernelspec_folder(name)) is None:
         return
     if not is_named_by(source.path, name):
-        unregister(name)
+        unregister(name, trash=trash)
         return
     curve = bool(found["metadata"].get("supported_encryption"))
     title = f"{_file_name(source)} (before it was renamed)"
@@ -271,10 +286,17 @@ def _write(name: EnvironmentName, data: dict[str, Any]) -> None:
         write_atomically(folder / "kernel.json", json.dumps(data, indent=1).encode(), mode=0o644)
 
 
-def _retitle(name: EnvironmentName, title: str) -> None:
+def _retitle(name: EnvironmentName, title: str, *, beside: Path) -> None:
+    """Give another's kernelspec its display name.
+
+    :param beside: the folder of one's own: what a kill leaves is found there
+    """
     data = _read(kernelspec_folder(name))
     if data is not None and data.get("display_name") != f"scriptenv: {title}":
-        _write(name, {**data, "display_name": f"scriptenv: {title}"})
+        text = json.dumps({**data, "display_name": f"scriptenv: {title}"}, indent=1)
+        path = kernelspec_folder(name) / "kernel.json"
+        with explained(path):
+            write_atomically(path, text.encode(), mode=0o644, beside=beside)
 
 
 def _titles(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context
-from ipy_scriptenv.identity import is_environment_name
+from ipy_scriptenv.identity import EnvironmentName, is_environment_name
 from ipy_scriptenv.kernels.layer import find_layer
 from ipy_scriptenv.locks import is_held
 from ipy_scriptenv.store import CHANGING
@@ -194,7 +194,8 @@ def _kernelspecs(stage: Stage, act: Act) -> Iterator[str]:
     for source in act.sources:
         yield from _named_by(source, folder)
         name = environment_of(source).name
-        wanted = record_of(environment_of(source)).register
+        record = stage.store.record_of(EnvironmentName(name))
+        wanted = record is not None and record.register
         if (folder / f"scriptenv-{name}").exists() != wanted:
             yield f"the record says register={wanted}, which the kernelspecs do not show"
 
