@@ -23,6 +23,7 @@ __all__ = [
     "Block",
     "BlockError",
     "block_of_cell",
+    "code_of_quarto",
     "find_block",
     "is_only_our_magics",
     "render_block",
@@ -31,6 +32,8 @@ __all__ = [
 _OPENING = "# /// script"
 _CLOSING = "# ///"
 _ANY_OPENING = re.compile(r"# /// [A-Za-z0-9-]+")
+_FENCE = re.compile(r"[\ufeff \t]*(`{3,}|~{3,})[ \t]*(.*)", re.DOTALL)
+_PYTHON_CELL = re.compile(r"\{python(?:[ ,][^}]*)?\}\s*")
 
 
 class Block(NamedTuple):
@@ -105,6 +108,30 @@ def block_of_cell(code: str) -> Block | None:
     return None if code.lstrip().startswith("%%") else find_block(code)
 
 
+def code_of_quarto(text: str) -> str:
+    """Give the Python cells of a Quarto document in their places: all other lines are empty.
+
+    A Python cell is fenced with backticks and ``{python}``. One that begins with a cell magic
+    (``%%``), after its option lines (``#|``), is left out.
+    """
+    lines = text.split("\n")
+    code = [""] * len(lines)
+    fence = ""
+    cell = None
+    for number, line in enumerate(lines):
+        found = _FENCE.match(line)
+        if not fence:
+            if found and not (found[1][0] == "`" and "`" in found[2]):
+                fence = found[1]
+                is_cell = fence[0] == "`" and _PYTHON_CELL.fullmatch(found[2])
+                cell = number + 1 if is_cell else None
+        elif found and found[1].startswith(fence) and not found[2].strip():
+            if cell is not None and not _has_cell_magic(lines[cell:number]):
+                code[cell:number] = lines[cell:number]
+            fence = ""
+    return "\n".join(code)
+
+
 def render_block(toml: str) -> str:
     """Write *toml* as a block, in lines that end in LF.
 
@@ -135,6 +162,11 @@ def is_only_our_magics(code: str) -> bool:
         elif line == _OPENING or (words and not words[0].startswith("#")):
             return False
     return found
+
+
+def _has_cell_magic(lines: list[str]) -> bool:
+    code = (line for line in lines if line.strip() and not line.startswith("#|"))
+    return next(code, "").lstrip().startswith("%%")
 
 
 def _lines(text: str) -> list[str]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .block import block_of_cell, find_block
+from .block import block_of_cell, code_of_quarto, find_block
 from .credentials import HIDDEN, without_credentials
 
 FileStat = tuple[int, int, int]
@@ -79,7 +79,7 @@ def source_changed(record: dict[str, Any]) -> bool:
 
 
 def block_of_source(path: str) -> str | None:
-    """Read the TOML of the block in a notebook or script; None if it has none.
+    """Read the TOML of the block in a notebook, script or Quarto document; None if it has none.
 
     Only for a kernel without a host; a host's reading is the one that counts.
 
@@ -87,7 +87,9 @@ def block_of_source(path: str) -> str | None:
     """
     with open(path, encoding="utf-8-sig") as file:
         text = file.read()
-    if not path.lower().endswith(".ipynb"):
+    if path.lower().endswith(".qmd"):
+        found = [find_block(code_of_quarto(text))]
+    elif not path.lower().endswith(".ipynb"):
         found = [find_block(text)]
     else:
         cells = json.loads(text)["cells"]

@@ -1,4 +1,4 @@
-"""Read a source, a script or a notebook, as far as its block goes."""
+"""Read a source, a script, a notebook or a Quarto document, as far as its block goes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ipy_scriptenv.errors import Duplicate, NotANotebook, NotASource, Problem, Unclosed
-from ipy_scriptenv.kernel_side.block import Block, BlockError, block_of_cell, find_block
+from ipy_scriptenv.kernel_side.block import (
+    Block,
+    BlockError,
+    block_of_cell,
+    code_of_quarto,
+    find_block,
+)
 from ipy_scriptenv.metadata.quoting import shown
 
 __all__ = ["Document", "Kind", "read_document"]
@@ -25,16 +31,17 @@ class Kind(enum.Enum):
 
     SCRIPT = "script"
     NOTEBOOK = "notebook"
+    QUARTO = "quarto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A source that was read.
 
-    :param kind: script or notebook
+    :param kind: what the source is
     :param block: the block, its lines counted in the file or in the cell; ``None`` without one
     :param cell: number of the cell that holds the block, counted from 1 over all cells of the
-        notebook; ``None`` in scripts and without a block
+        notebook; ``None`` in other sources and without a block
     """
 
     kind: Kind
@@ -46,19 +53,21 @@ def read_document(data: bytes, *, name: str) -> Document:
     """Read the content of a source.
 
     :param data: the whole file
-    :param name: file name or path; ``.ipynb`` at its end, in any case, makes it a notebook. For an
-        address give the last part of its path.
-    :raises NotASource: if a script is no UTF-8 text
+    :param name: file name or path; at its end, in any case, ``.ipynb`` makes it a notebook, and
+        ``.qmd`` a Quarto document, whose Python cells are read. For an address give the last part
+        of its path.
+    :raises NotASource: if any other than a notebook is no UTF-8 text
     :raises NotANotebook: if a notebook cannot be read
     :raises Unclosed: if a block is never closed; every such place is told
     :raises Duplicate: if there is more than one block; every one is told
     """
     if name.lower().endswith(".ipynb"):
         return _read_notebook(data, shown(name))
-    return _read_script(data, shown(name))
+    kind = Kind.QUARTO if name.lower().endswith(".qmd") else Kind.SCRIPT
+    return _read_text(data, shown(name), kind)
 
 
-def _read_script(data: bytes, name: str) -> Document:
+def _read_text(data: bytes, name: str, kind: Kind) -> Document:
     if b"\0" in data:
         raise NotASource(f"`{name}` is binary.")
     try:
@@ -70,9 +79,9 @@ def _read_script(data: bytes, name: str) -> Document:
         )
         raise NotASource(f"`{name}` is no UTF-8 text.", problems=(problem,)) from None
     findings = _Findings()
-    findings.read(None, find_block, text)
+    findings.read(None, find_block, code_of_quarto(text) if kind is Kind.QUARTO else text)
     findings.raise_if_any(name)
-    return Document(kind=Kind.SCRIPT, block=findings.block, cell=None)
+    return Document(kind=kind, block=findings.block, cell=None)
 
 
 def _read_notebook(data: bytes, name: str) -> Document:
