@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +33,9 @@ __all__ = [
     "is_made_from",
     "made_from_version",
 ]
+
+
+_REGARDLESS = re.compile(r"(?m)^\s*hint: If you want to add the package regardless.*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +128,15 @@ class Uv:
         :raises ScriptEnvError: in the words of uv
         """
         options = ["--no-python-downloads", "--python", str(python)]
-        return self._call(verb, "--script", str(script), *options, *arguments).out
+        try:
+            return self._call(verb, "--script", str(script), *options, *arguments).out
+        except ScriptEnvError as error:
+            # An option of `uv add` that ours has not.
+            error.problems = tuple(
+                replace(problem, message=_REGARDLESS.sub("", problem.message).rstrip())
+                for problem in error.problems
+            )
+            raise
 
     def install(self, environment: Path, *arguments: str) -> None:
         """Run ``uv pip install`` for one of our environments."""

@@ -25,6 +25,7 @@ from tests.stage import (
     record_rows,
     site_of,
     throw_away_base,
+    write_project,
     write_script,
 )
 
@@ -234,6 +235,61 @@ def test_the_lock_beside_a_script_decides(work: Path) -> None:
     write_script(script, "alpha")
     environment = make(work / "env")
     sync(script, environment)
+    assert installed(environment) == {"alpha==1.1"}
+
+
+def test_a_lock_tells_paths_as_they_were_given(
+    work: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV_FIND_LINKS")
+    monkeypatch.delenv("UV_NO_INDEX")
+    folder = work / "sources"
+    shutil.copytree(index, folder / "wheels")
+    write_project(folder / "project")
+    index_at = 'index = [{{ name = "own", url = "{}", format = "flat", explicit = true }}]\n'
+    settings = f'find-links = ["wheels"]\n{index_at}sources.local.path = "project"\n'
+    script = write_script(folder / "a.py", "beta", "local", uv=settings.format("wheels"))
+    call = ("lock", "--script", script, "--python", base())
+    assert uv(*call, cwd=work).returncode == 0
+    lock = (folder / "a.py.lock").read_text()
+    assert lock.count('registry = "wheels"') == 2
+    assert 'directory = "project"' in lock
+    (folder / "a.py.lock").unlink()
+    settings += 'sources.nspkg-one.index = "own"\n'
+    write_script(script, "nspkg-one", uv=settings.format("wheels"))
+    assert "No such file" in uv(*call, cwd=work).stderr
+    wheels = folder / "wheels"
+    write_script(script, "nspkg-one", uv=settings.format(wheels))
+    assert uv(*call, cwd=work).returncode == 0
+    lock = (folder / "a.py.lock").read_text()
+    assert f'registry = "{wheels}"' in lock
+    assert f'index = "file://{wheels}"' in lock
+
+
+def test_a_lock_serves_in_another_folder_with_absolute_paths(work: Path) -> None:
+    project = write_project(work / "project")
+    here = write_script(work / "a.py", "local", uv='sources.local.path = "project"')
+    assert uv("lock", "--script", here, "--python", base(), cwd=work).returncode == 0
+    lock = (work / "a.py.lock").read_text()
+    (work / "there").mkdir()
+    there = write_script(work / "there" / "b.py", "local", uv=f'sources.local.path = "{project}"')
+    (work / "there" / "b.py.lock").write_text(lock.replace('"project"', f'"{project}"'))
+    call = ("lock", "--check", "--script", there, "--python", base())
+    assert uv(*call, cwd=work).returncode == 0
+    before = listing(work / "there")
+    write_script(there, "local", "alpha", uv=f'sources.local.path = "{project}"')
+    stale = uv(*call, cwd=work)
+    assert stale.returncode == 1
+    assert "needs to be updated" in stale.stderr
+    assert {name for name, *_ in listing(work / "there")} == {name for name, *_ in before}
+
+
+def test_a_frozen_sync_installs_the_lock_alone(work: Path) -> None:
+    script = write_script(work / "a.py", "alpha<2")
+    assert uv("lock", "--script", script, "--python", base(), cwd=work).returncode == 0
+    write_script(script, "beta", "nspkg-one")
+    environment = make(work / "env")
+    sync(script, environment, "--frozen")
     assert installed(environment) == {"alpha==1.1"}
 
 

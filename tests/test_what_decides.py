@@ -120,13 +120,15 @@ def test_a_bad_setting_is_told_in_uvs_words(script: Path) -> None:
     assert "no-such-setting" in refused.value.problems[0].message
 
 
-def test_the_lock_beside_the_source_is_honoured_and_left_as_it_is(script: Path) -> None:
+def test_the_lock_beside_the_source_is_honoured_and_kept_in_step(script: Path) -> None:
     lock = write_lock(write_script(script, "alpha<2"))
-    write_script(script, "alpha")
     before = lock.read_bytes()
+    sync(script)
+    assert lock.read_bytes() == before
+    write_script(script, "alpha")
     synced = sync(script)
     assert installed(synced.path) == {"alpha==1.1"}
-    assert lock.read_bytes() == before
+    assert lock.read_bytes() != before
     assert {*script.parent.iterdir()} == {script, lock}
     assert synced.record.lock_sha256 is not None
     lock.unlink()

@@ -148,15 +148,20 @@ def refuse_arguments(policy: Policy, arguments: Sequence[str], *, folder: Path) 
     return given
 
 
-def limits(policy: Policy, *, toml: str | None = None) -> tuple[str, ...]:
+def limits(
+    policy: Policy, *, toml: str | None = None, exclude_newer: str | None = None
+) -> tuple[str, ...]:
     """Give the options by which uv keeps to the policy whatever the block says.
 
+    :param exclude_newer: the date that this call asks for; the earliest counts
     :raises PolicyViolation: if the block's ``exclude-newer`` cannot be compared with the policy's
     """
     options: list[str] = ["--no-build"] if policy.wheels_only else []
-    if policy.exclude_newer is not None:
+    if policy.exclude_newer is None:
+        options += ["--exclude-newer", exclude_newer] if exclude_newer else []
+    else:
         moment = policy.exclude_newer
-        for text in _dates(toml):
+        for text in (*_dates(toml), *([exclude_newer] if exclude_newer else [])):
             asked = _moment(text)
             if asked is None:
                 problem = Problem(key="exclude-newer", message=f"`{shown(text)}` is no date")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,50 @@ from ipy_scriptenv.record import Python, Source
 from ipy_scriptenv.settings import config_files
 from ipy_scriptenv.uv import is_made_from
 
-__all__ = ["Asker", "Job"]
+__all__ = ["ALL_PACKAGES", "Asker", "Choosing", "Job", "Pin"]
+
+ALL_PACKAGES = ("*",)
+"""Upgrade every package; no package has such a name."""
+
+
+class Pin(enum.Enum):
+    """What the lock of a source, where it has one, means for a sync."""
+
+    UPDATE = "update"
+    """Install what it locks; where the block has changed, bring it up to date first.
+
+    A kernel's sync, as a cell runs, installs what it would then be, and writes nothing.
+    """
+    LOCKED = "locked"
+    """Install what it locks; refuse if there is none, or if the block has changed."""
+    FROZEN = "frozen"
+    """Install what it locks, whatever the block says by now; refuse if there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choosing:
+    """How versions are chosen in one call, beside what the source says.
+
+    :param upgrade: packages that need not stay as they are; :data:`ALL_PACKAGES` for every one
+    :param exclude_newer: a date; what was uploaded later is passed over
+    :param index: further indexes, each a URL or ``name=URL``
+    """
+
+    upgrade: tuple[str, ...] = ()
+    exclude_newer: str | None = None
+    index: tuple[str, ...] = ()
+
+    @property
+    def says_something(self) -> bool:
+        """Whether anything is asked for."""
+        return bool(self.upgrade or self.exclude_newer or self.index)
+
+    @property
+    def upgrade_options(self) -> tuple[str, ...]:
+        """What uv is told to upgrade."""
+        if ALL_PACKAGES[0] in self.upgrade:
+            return ("--upgrade",)
+        return tuple(word for name in self.upgrade for word in ("--upgrade-package", name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +87,7 @@ class Job:
     :param held: the environment's exclusive lock
     :param folder: where relative paths in the block start
     :param refetch: whether uv's cache is passed over, because what is in it is damaged
+    :param pin: what its lock means
     """
 
     context: Context
@@ -56,6 +101,8 @@ class Job:
     held: Held
     folder: Path
     refetch: bool = False
+    pin: Pin = Pin.UPDATE
+    choosing: Choosing = field(default_factory=Choosing)
 
     @property
     def others(self) -> list[RunningKernel]:

@@ -16,22 +16,28 @@ from ipy_scriptenv.identity import (
     text_environment_name,
     url_environment_name,
 )
-from ipy_scriptenv.metadata import Document, read_document, shown
+from ipy_scriptenv.metadata import Document, embedded_lock, read_document, shown
 from ipy_scriptenv.record import FileStat, Source, SourceKind
 
 __all__ = [
+    "Lock",
     "Reading",
+    "address",
     "can_be_source",
     "check",
     "locate",
     "locate_or_gone",
     "lock_of",
     "name_of",
+    "read_lock",
     "read_source",
 ]
 
 _LARGEST = 2 * 2**30
 """Bytes of the largest source that is read."""
+
+_LARGEST_LOCK = 64 * 2**20
+"""Bytes of the largest lock that is read."""
 
 _URL_SCHEMES = ("https://", "http://")
 
@@ -56,7 +62,8 @@ def locate(text: str | os.PathLike[str]) -> Source:
     given = os.fspath(text)
     if given.startswith(_URL_SCHEMES):
         msg = f"`{shown(given)}` is a URL; only files are read."
-        raise NotASource(msg, hint="Download the script, and name the file.")
+        hint = "Download the script and name the file, or run it: `jupyter scriptenv run URL`."
+        raise NotASource(msg, hint=hint)
     if not given or "\0" in given:
         msg = "The source's path is empty or holds a NUL."
         raise WrongCall(msg)
@@ -78,11 +85,25 @@ def locate(text: str | os.PathLike[str]) -> Source:
         return Source(kind=SourceKind.FILE, path=str(_true_case(resolved)))
 
 
+def address(url: str) -> Source:
+    """Give the source at an address; nothing is fetched.
+
+    :raises WrongCall: if it cannot be read as one
+    """
+    try:
+        url_environment_name(url)
+    except ValueError:
+        raise WrongCall(f"`{shown(url)}` is no address that can be read.") from None
+    return Source(kind=SourceKind.URL, url=url)
+
+
 def locate_gone(text: str) -> Source:
-    """Give the source that a kernelspec names although its file is gone.
+    """Give the source that a kernelspec names although its file is gone, or is at an address.
 
     :raises NotFound: if it can name no file
     """
+    if text.startswith(_URL_SCHEMES):
+        return address(text)
     path = Path(text)
     if path.is_absolute() and ".." not in path.parts:
         return Source(kind=SourceKind.FILE, path=text)
@@ -127,6 +148,46 @@ def read_source(source: Source) -> Reading | None:
 def lock_of(source: Source) -> Path | None:
     """Where the lock of a source is or would be: beside it, with ``.lock`` added."""
     return None if source.path is None else Path(source.path + ".lock")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """A source's lock, as it was read.
+
+    :param content: in uv's format
+    :param path: the file that holds it
+    :param data: that whole file
+    :param embedded: whether it stands in the notebook's metadata
+    """
+
+    content: bytes
+    path: Path
+    data: bytes
+    embedded: bool
+
+
+def read_lock(source: Source) -> Lock | None:
+    """Read the lock of a source: the one in a notebook's metadata, else the one beside it."""
+    path = lock_of(source)
+    if source.path is None or path is None:
+        return None
+    if source.path.lower().endswith(".ipynb"):
+        data = _content(Path(source.path), limit=_LARGEST)
+        text = embedded_lock(data) if data is not None else None
+        if data is not None and text is not None:
+            content = text.encode("utf-8", "replace")
+            return Lock(content=content, path=Path(source.path), data=data, embedded=True)
+    beside = _content(path, limit=_LARGEST_LOCK)
+    if beside is None:
+        return None
+    return Lock(content=beside, path=path, data=beside, embedded=False)
+
+
+def _content(path: Path, *, limit: int) -> bytes | None:
+    try:
+        return read_regular(path, limit=limit)
+    except OSError:
+        return None
 
 
 def _begins_as_text(path: Path) -> bool:
@@ -179,8 +240,12 @@ def check(source: Source) -> None:
 def locate_or_gone(text: str | os.PathLike[str]) -> Source:
     """Find the source that a person names; one that is gone is named by its path alone.
 
+    An address names the source that was run from there.
+
     :raises ScriptEnvError: as :func:`locate`, but for a file that is not there
     """
+    if os.fspath(text).startswith(_URL_SCHEMES):
+        return address(os.fspath(text))
     try:
         return locate(text)
     except NotFound:

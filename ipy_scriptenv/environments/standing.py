@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from ipy_scriptenv import plan, policy, settings
-from ipy_scriptenv.environments.sources import lock_of, name_of
+from ipy_scriptenv.environments.sources import lock_of, name_of, read_lock
 from ipy_scriptenv.errors import Foreign, PolicyBroken, ScriptEnvError
 from ipy_scriptenv.files import read_regular, stat_of
 from ipy_scriptenv.identity import EnvironmentName
@@ -185,7 +185,7 @@ class Deciding:
 
     :param fingerprint: of the block together with all of it
     :param watch: stat of each file of it, there or not
-    :param lock: content of the lock beside the source
+    :param lock: content of the source's lock, in its metadata or beside it
     """
 
     fingerprint: str
@@ -217,11 +217,12 @@ def deciding(
         data = _read(path)
         if data is not None:
             config[str(path)] = hashlib.sha256(data).hexdigest()
-    lock = None
     lock_path = lock_of(source)
     if lock_path is not None:
+        # One in the notebook itself is seen with the notebook.
         watch[str(lock_path)] = stat_of(lock_path)
-        lock = _read(lock_path)
+    found = read_lock(source)
+    lock = None if found is None else found.content
     local: dict[str, FileStat | None] = {}
     for path in _local_build_files(block, folder):
         local[str(path)] = watch[str(path)] = stat_of(path)

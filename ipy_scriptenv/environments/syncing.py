@@ -27,8 +27,9 @@ from ipy_scriptenv.environments.building import (
     wanted_text,
     with_host,
 )
-from ipy_scriptenv.environments.installing import install, marked
-from ipy_scriptenv.environments.job import Asker, Job
+from ipy_scriptenv.environments.installing import install, marked, run_uv, tell_what_goes
+from ipy_scriptenv.environments.job import Asker, Choosing, Job, Pin
+from ipy_scriptenv.environments.locking import settle as settle_lock
 from ipy_scriptenv.environments.moving import holding
 from ipy_scriptenv.environments.refusing import (
     refuse_imported,
@@ -105,6 +106,8 @@ def sync(
     rebuild: bool = False,
     name: EnvironmentName | None = None,
     folder: Path | None = None,
+    pin: Pin = Pin.UPDATE,
+    choosing: Choosing | None = None,
 ) -> Synced:
     """Make the environment of *source* hold exactly what is declared; make it if it is missing.
 
@@ -118,6 +121,9 @@ def sync(
     :param rebuild: whether to build anew what may be sound
     :param name: the environment's name where the source does not give it (ephemeral ones)
     :param folder: where relative paths in the block start, for a source without a file
+    :param pin: what the source's lock means; without an asker, one that is out of date is written
+        anew, or this is refused
+    :param choosing: how versions are chosen in this call alone
     :raises ScriptEnvError: nothing that stood is changed, or the environment is marked for a
         rebuild
     """
@@ -143,6 +149,11 @@ def sync(
         if wanted.error is not None:
             raise wanted.error
         found = wanted_python(context, standing, wanted, request=python, fetch=True)
+        chosen = choosing or Choosing()
+        if asker is None or pin is not Pin.UPDATE:
+            wanted = settle_lock(
+                source, wanted, context=context, python=found, pin=pin, choosing=chosen
+            )
         job = Job(
             context=context,
             source=source,
@@ -154,6 +165,8 @@ def sync(
             asker=asker,
             held=held,
             folder=Path(source.path).parent if source.path else (folder or store.work),
+            pin=pin,
+            choosing=chosen,
         )
         try:
             synced, changed = _carry_out(job, exact=exact, rebuild=rebuild)
@@ -172,10 +185,10 @@ def _carry_out(job: Job, *, exact: bool, rebuild: bool) -> tuple[Synced, tuple[s
             raise in_use(standing.name, job.kernels)
         return _rebuild(job, Action.REBUILT), ()
     if record is not None and standing.condition is Condition.SOUND and job.same_python:
-        in_sync = record.fingerprint == job.decides.fingerprint
         found = installed_packages(standing.path, record.python)
-        if in_sync and not (exact and found != record.packages):
+        if _can_stay(job, record) and not (exact and found != record.packages):
             return _result(job, record, record.packages, Action.KEPT), ()
+        tell_what_goes(job, found)
         if job.kernels:
             return _in_place(job, record)
         return _rebuild(job, Action.UPDATED), ()
@@ -186,6 +199,17 @@ def _carry_out(job: Job, *, exact: bool, rebuild: bool) -> tuple[Synced, tuple[s
         raise RestartNeeded(msg)
     missing = standing.condition is Condition.MISSING
     return _rebuild(job, Action.CREATED if missing else Action.REBUILT), ()
+
+
+def _can_stay(job: Job, record: Record) -> bool:
+    """Say whether an environment holds what is wanted, by its record."""
+    if record.fingerprint != job.decides.fingerprint or job.choosing.says_something:
+        return False
+    if job.pin is not Pin.FROZEN:
+        return True
+    # A cell may have installed what its lock would be, were it up to date.
+    add = ("ipykernel",) if record.kernel == OWN else ()
+    return not run_uv(job, job.standing.path, add=add, dry_run=True)
 
 
 def _rebuild(job: Job, action: Action) -> Synced:

@@ -7,6 +7,13 @@ from __future__ import annotations
 
 from ipy_scriptenv.metadata.declaration import EMPTY, Declaration, read_declaration, read_toml
 from ipy_scriptenv.metadata.documents import Document, Kind, read_document
+from ipy_scriptenv.metadata.locks import (
+    embedded_lock,
+    locked_packages,
+    portable_lock,
+    rebased_lock,
+    with_embedded_lock,
+)
 from ipy_scriptenv.metadata.origins import (
     Origin,
     origins_of_block,
@@ -14,7 +21,13 @@ from ipy_scriptenv.metadata.origins import (
     origins_of_settings,
 )
 from ipy_scriptenv.metadata.quoting import shown, without_credentials
-from ipy_scriptenv.metadata.staging import local_paths, staged_block, uv_settings
+from ipy_scriptenv.metadata.staging import (
+    added_block,
+    local_paths,
+    located_block,
+    staged_block,
+    uv_settings,
+)
 
 __all__ = [
     "EMPTY",
@@ -22,15 +35,22 @@ __all__ = [
     "Document",
     "Kind",
     "Origin",
+    "added_block",
+    "embedded_lock",
     "local_paths",
+    "located_block",
+    "locked_packages",
     "origins_of_block",
     "origins_of_lock",
     "origins_of_settings",
+    "portable_lock",
     "read_declaration",
     "read_document",
     "read_toml",
+    "rebased_lock",
     "shown",
     "staged_block",
     "uv_settings",
+    "with_embedded_lock",
     "without_credentials",
 ]

@@ -21,7 +21,7 @@ from ipy_scriptenv.metadata.references import (
     referred_path,
 )
 
-__all__ = ["local_paths", "staged_block", "uv_settings"]
+__all__ = ["added_block", "local_paths", "located_block", "staged_block", "uv_settings"]
 
 _REQUIREMENTS = frozenset(
     {
@@ -62,6 +62,53 @@ def staged_block(toml: str, *, folder: PurePath, add: tuple[str, ...] = ()) -> s
         settings = {key: _staged_setting(key, value, folder) for key, value in uv.items()}
         staged["tool"] = {**tables["tool"], "uv": settings}
     return toml if staged == tables else tomli_w.dumps(staged)
+
+
+def added_block(toml: str, *, folder: PurePath, add: tuple[str, ...], pins: tuple[str, ...]) -> str:
+    """Give a block for what is to be installed beside what a lock has installed.
+
+    :param toml: the source's, whose settings of uv hold, but for its sources
+    :param folder: the source's, absolute
+    :param add: all that it requires
+    :param pins: requirements of what is there, which must stay
+    :raises BadBlock: if *toml* is no TOML
+    """
+    tables = read_toml(staged_block(toml, folder=folder))
+    settings = {key: value for key, value in _uv(tables).items() if key != "sources"}
+    constraints = [*settings.get("constraint-dependencies", ()), *pins]
+    uv = {**settings, "constraint-dependencies": constraints}
+    return tomli_w.dumps({**tables, "dependencies": list(add), "tool": {"uv": uv}})
+
+
+def located_block(toml: str, *, folder: PurePath) -> tuple[str, dict[str, str]]:
+    """Give a block as uv is to read it in its source's own folder, called from another.
+
+    uv takes most paths from the script's folder, but from the folder of the call that of an index
+    which a source names, and ``cache-dir``. The second of the answer is each path that was made
+    absolute, with how it was written.
+
+    :param toml: a text that ``read_declaration`` accepts
+    :param folder: the source's folder, absolute
+    :raises BadBlock: if *toml* is no TOML
+    """
+    tables = read_toml(toml)
+    uv = _uv(tables)
+    indexes = uv.get("index")
+    urls = [
+        index["url"]
+        for index in (indexes if isinstance(indexes, list) else [indexes])
+        if isinstance(index, dict) and isinstance(index.get("url"), str)
+    ]
+    places = {absolute_location(url, folder): url for url in urls}
+    places |= {absolute_path(text, folder): text for text in _strings(uv.get("cache-dir"))}
+    written = {place: url for place, url in places.items() if place != url}
+    settings = {
+        key: _staged_setting(key, value, folder) if key in {"cache-dir", "index"} else value
+        for key, value in uv.items()
+    }
+    if settings == uv:
+        return toml, written
+    return tomli_w.dumps({**tables, "tool": {**tables["tool"], "uv": settings}}), written
 
 
 def local_paths(toml: str, *, folder: PurePath) -> tuple[PurePath, ...]:

@@ -1,0 +1,107 @@
+"""What a source resolves to, in the formats of other tools, and as a tree."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import re
+from pathlib import Path
+
+from ipy_scriptenv import policy
+from ipy_scriptenv.environments.job import Choosing
+from ipy_scriptenv.environments.resolving import (
+    Declared,
+    read_declared,
+    reading,
+    resolver_options,
+)
+from ipy_scriptenv.environments.standing import Context
+from ipy_scriptenv.identity import slug
+from ipy_scriptenv.kernel_side.credentials import without_credentials
+from ipy_scriptenv.metadata import local_paths
+from ipy_scriptenv.record import Source
+
+__all__ = ["Form", "export", "tree"]
+
+
+class Form(enum.StrEnum):
+    """A format of another tool."""
+
+    REQUIREMENTS = "requirements.txt"
+    PYLOCK = "pylock.toml"
+    CONDA = "environment.yml"
+
+
+def export(
+    source: Source,
+    *,
+    context: Context,
+    form: Form,
+    python: str | None = None,
+    hashes: bool = True,
+) -> str:
+    """Give what a source resolves to, exactly pinned: from its lock, where it has one.
+
+    :param python: a request for the interpreter to resolve with
+    :param hashes: whether the files' hashes are told; never in :attr:`Form.CONDA`
+    :raises ScriptEnvError: if the source cannot be read, or uv finds no solution
+    """
+    found = read_declared(source, context=context, python=python)
+    if form is Form.CONDA:
+        lines = _exported(found, context, "requirements.txt", "--no-hashes", "--no-annotate")
+        return _conda(found, lines.splitlines())
+    more = () if hashes else ("--no-hashes",)
+    text = _exported(found, context, form.value, *more)
+    return _seen_from_source(text, context, found) if form is Form.PYLOCK else text
+
+
+def tree(source: Source, *options: str, context: Context, python: str | None = None) -> str:
+    """Give what a source resolves to as a tree, in uv's words.
+
+    :param options: of ``uv tree``
+    :raises ScriptEnvError: if the source cannot be read, or uv finds no solution
+    """
+    found = read_declared(source, context=context, python=python)
+    with reading(found) as script:
+        interpreter = Path(found.python.base)
+        limits = _options(found)
+        text = context.uv().script("tree", script, *limits, *options, python=interpreter)
+    return without_credentials(text)
+
+
+def _exported(found: Declared, context: Context, form: str, *options: str) -> str:
+    is_local = bool(local_paths(found.toml, folder=found.folder))
+    # The header tells the call, and so the path of a file that is gone.
+    words = ("--no-header", "--format", form, *_options(found), *options)
+    with reading(found, beside=is_local) as script:
+        text = context.uv().script("export", script, *words, python=Path(found.python.base))
+    return without_credentials(text)
+
+
+def _options(found: Declared) -> tuple[str, ...]:
+    lock = None if found.lock is None else found.lock.content
+    return resolver_options(
+        policy.current(), Choosing(), toml=found.toml, folder=found.folder, lock=lock
+    )
+
+
+def _seen_from_source(text: str, context: Context, found: Declared) -> str:
+    """Tell local paths relative to the source's folder: uv tells them from where it runs."""
+    here = Path(os.path.relpath(found.folder, context.store.work.resolve())).as_posix()
+    return re.sub(rf'path = "{re.escape(here)}/', 'path = "./', text)
+
+
+def _conda(found: Declared, pinned: list[str]) -> str:
+    """Write conda's format: its own Python, and everything else by pip.
+
+    A text in quotes as JSON has them is the same in YAML.
+    """
+    name = slug(Path(found.source.path or "").stem) or "environment"
+    lines = [f"name: {json.dumps(name)}", "channels:", '  - "conda-forge"', "dependencies:"]
+    lines.append(f"  - {json.dumps(f'python={found.python.minor}')}")
+    wanted = [line for line in pinned if line.strip() and not line.lstrip().startswith("#")]
+    if wanted:
+        lines += ['  - "pip"', "  - pip:"]
+        lines += [f"      - {json.dumps(line, ensure_ascii=False)}" for line in wanted]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,312 @@
+"""Locks: what a block resolves to, written down beside the source or in the notebook itself.
+
+A lock is uv's own, and universal. It is made beside the source, so that its paths are relative and
+no path of this machine enters it; it is read in a folder of ours.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ipy_scriptenv import policy
+from ipy_scriptenv.environments.allowed import limits, refuse_forbidden
+from ipy_scriptenv.environments.beside import script_beside
+from ipy_scriptenv.environments.building import Wanted
+from ipy_scriptenv.environments.job import Choosing, Pin
+from ipy_scriptenv.environments.resolving import (
+    Declared,
+    folder_of,
+    read_declared,
+    reading,
+    resolver_options,
+)
+from ipy_scriptenv.environments.sources import lock_of, read_lock
+from ipy_scriptenv.environments.standing import Context
+from ipy_scriptenv.errors import (
+    BadBlock,
+    NoLock,
+    PolicyViolation,
+    ScriptEnvError,
+    StaleLock,
+    WrongCall,
+)
+from ipy_scriptenv.files import explained, rewrite, stat_of
+from ipy_scriptenv.kernel_side.credentials import without_credentials
+from ipy_scriptenv.metadata import (
+    located_block,
+    locked_packages,
+    portable_lock,
+    with_embedded_lock,
+)
+from ipy_scriptenv.policy import Policy
+from ipy_scriptenv.record import Package, Python, Source
+
+__all__ = ["Locked", "Outcome", "check_lock", "lock", "relocked", "settle"]
+
+_NEEDS_UPDATE = re.compile(r"lockfile .* needs to be updated|Unable to find lockfile")
+_NOTEBOOK = ".ipynb"
+
+
+class Outcome(enum.StrEnum):
+    """What became of a lock."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """A lock that is right for its source.
+
+    :param path: the file that holds it
+    :param embedded: whether that is the notebook itself
+    :param outcome: what became of it
+    """
+
+    source: Source
+    path: Path
+    embedded: bool
+    outcome: Outcome
+    packages: tuple[Package, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def lock(
+    source: Source,
+    *,
+    context: Context,
+    python: str | None = None,
+    embed: bool = False,
+    choosing: Choosing | None = None,
+) -> Locked:
+    """Pin everything that a source's block resolves to; what is pinned already stays as it is.
+
+    The lock stays where it is. A new one goes beside the source, or into the notebook.
+
+    :param python: a request for the interpreter to resolve with
+    :param embed: whether it is to stand in the notebook's metadata
+    :raises ScriptEnvError: nothing is written
+    """
+    choosing = choosing or Choosing()
+    found = read_declared(source, context=context, python=python)
+    if embed and not str(source.path).lower().endswith(_NOTEBOOK):
+        msg = f"`{source}` is no notebook: its lock stands beside it."
+        raise WrongCall(msg, hint="Leave out --embed.")
+    old = found.lock
+    content = relocked(
+        context,
+        source,
+        found.toml,
+        None if old is None else old.content,
+        python=Path(found.python.base),
+        upgrade=choosing.upgrade,
+        exclude_newer=choosing.exclude_newer,
+        index=choosing.index,
+    )
+    embedded = embed or (old is not None and old.embedded)
+    stays = old is not None and old.embedded == embedded and old.content == content
+    path = Path(source.path or "") if embedded else (lock_of(source) or Path())
+    if not stays:
+        beside = None if old is None or old.embedded else old.data
+        _write(path, content, expected=found.data if embedded else beside, embedded=embedded)
+    created = Outcome.CREATED if old is None else Outcome.UPDATED
+    return Locked(
+        source=source,
+        path=path,
+        embedded=embedded,
+        outcome=Outcome.KEPT if stays else created,
+        packages=_packages(content),
+        warnings=_warnings(source, embedded=embedded),
+    )
+
+
+def check_lock(
+    source: Source,
+    *,
+    context: Context,
+    python: str | None = None,
+    choosing: Choosing | None = None,
+) -> Locked:
+    """Make sure that a source has a lock, and that it is for the block as it is; write nothing.
+
+    :raises NoLock: if there is none
+    :raises StaleLock: if it is for another block
+    """
+    found = read_declared(source, context=context, python=python)
+    if found.lock is None:
+        raise _no_lock(source)
+    _check(context, found, choosing or Choosing())
+    return Locked(
+        source=source,
+        path=found.lock.path,
+        embedded=found.lock.embedded,
+        outcome=Outcome.KEPT,
+        packages=_packages(found.lock.content),
+        warnings=_warnings(source, embedded=found.lock.embedded),
+    )
+
+
+def relocked(
+    context: Context,
+    source: Source,
+    toml: str,
+    lock: bytes | None,
+    *,
+    python: Path,
+    upgrade: tuple[str, ...] = (),
+    exclude_newer: str | None = None,
+    index: tuple[str, ...] = (),
+) -> bytes:
+    """Give the lock for a block, starting from an old one; nothing of it stays on the disk.
+
+    :param toml: the block as the source has it, or is to have it
+    :param lock: the old one, whose versions stay where they can; ``None``: there is none
+    :param python: the interpreter to resolve with
+    :param upgrade: packages that need not stay; ``ALL_PACKAGES`` for every one
+    :raises BadBlock: if the old one is damaged, or the new one would hold credentials
+    :raises ScriptEnvError: if the policy forbids something, or uv finds no solution
+    """
+    folder = folder_of(source)
+    if lock is not None:
+        locked_packages(lock)
+    choosing = Choosing(upgrade=upgrade, exclude_newer=exclude_newer, index=index)
+    allowed = policy.current()
+    options = resolver_options(allowed, choosing, toml=toml, folder=folder, lock=lock)
+    located, written = located_block(toml, folder=folder)
+    with script_beside(folder, located, lock) as script:
+        beside = script.with_name(script.name + ".lock")
+        words = (*options, *choosing.upgrade_options)
+        context.uv().script("lock", script, *words, python=python)
+        with explained(beside):
+            made = portable_lock(beside.read_bytes(), written=written)
+    text = made.decode("utf-8", "replace")
+    if without_credentials(text) != text:
+        msg = "The lock would hold a password or a token from an address in the block."
+        hint = "Keep it out of the block: uv reads it from `~/.netrc`, a keyring, or UV_INDEX_*."
+        raise BadBlock(msg, hint=hint)
+    # What comes with what is declared may come from elsewhere.
+    refuse_forbidden(allowed, toml=toml, folder=folder, lock=made)
+    return made
+
+
+def settle(
+    source: Source,
+    wanted: Wanted,
+    *,
+    context: Context,
+    python: Python,
+    pin: Pin,
+    choosing: Choosing,
+) -> Wanted:
+    """Have a sync find the lock that it is to install: check it, or bring it up to date.
+
+    :returns: *wanted*, with the stat of a notebook whose lock was written
+    :raises NoLock: if there must be one
+    :raises StaleLock: if it must be up to date and is not
+    """
+    found = read_lock(source)
+    if found is None:
+        if pin is not Pin.UPDATE:
+            raise _no_lock(source)
+        return wanted
+    path = Path(source.path or "")
+    data = found.data if found.embedded else b""
+    toml = wanted.block or ""
+    declared = Declared(source=source, data=data, toml=toml, lock=found, python=python)
+    if pin is Pin.FROZEN:
+        _refuse_later(policy.current(), found.content)
+        return wanted
+    try:
+        _check(context, declared, choosing)
+        if not choosing.upgrade:
+            return wanted
+    except StaleLock:
+        if pin is Pin.LOCKED:
+            raise
+    content = relocked(
+        context,
+        source,
+        toml,
+        found.content,
+        python=Path(python.base),
+        upgrade=choosing.upgrade,
+        exclude_newer=choosing.exclude_newer,
+        index=choosing.index,
+    )
+    if content == found.content:
+        return wanted
+    is_seen = stat_of(path) == wanted.stat
+    _write(found.path, content, expected=found.data, embedded=found.embedded)
+    context.on_event({"event": "resolving", "text": f"Brought the lock up to date: {found.path}"})
+    return replace(wanted, stat=stat_of(path)) if found.embedded and is_seen else wanted
+
+
+def _check(context: Context, declared: Declared, choosing: Choosing) -> None:
+    """Ask uv whether a lock is for its block.
+
+    :raises StaleLock: if it is not
+    """
+    found = declared.lock
+    options = resolver_options(
+        policy.current(),
+        choosing,
+        toml=declared.toml,
+        folder=declared.folder,
+        lock=None if found is None else found.content,
+    )
+    with reading(declared) as script:
+        try:
+            python = Path(declared.python.base)
+            context.uv().script("lock", script, "--check", *options, python=python)
+        except ScriptEnvError as error:
+            words = "\n".join(problem.message for problem in error.problems)
+            if not _NEEDS_UPDATE.search(words):
+                raise
+            msg = f"The lock of `{declared.source}` is not for its block as it is now."
+            raise StaleLock(msg) from error
+
+
+def _refuse_later(allowed: Policy, lock: bytes) -> None:
+    """Refuse a lock that nothing is checked of, where the policy sets a date.
+
+    :raises PolicyViolation: if it was not made for that date or an earlier one
+    """
+    if allowed.exclude_newer is None:
+        return
+    options = tomllib.loads(lock.decode("utf-8", "replace")).get("options")
+    made_for = options.get("exclude-newer") if isinstance(options, dict) else None
+    if made_for and limits(allowed, exclude_newer=str(made_for))[-1] == str(made_for):
+        return
+    msg = "The administrator's policy sets a date, and the lock was not made for it."
+    raise PolicyViolation(msg, hint="Lock it anew: `jupyter scriptenv lock SOURCE`.")
+
+
+def _no_lock(source: Source) -> NoLock:
+    return NoLock(f"`{source}` has no lock.")
+
+
+def _write(path: Path, content: bytes, *, expected: bytes | None, embedded: bool) -> None:
+    """Write a lock where it belongs, if the file is still as it was read.
+
+    :raises SourceChanged: if it is not
+    """
+    data = content
+    if embedded:
+        data = with_embedded_lock(expected or b"", content.decode(), name=path.name)
+    rewrite(path, data, expected=expected)
+
+
+def _packages(content: bytes) -> tuple[Package, ...]:
+    return tuple(Package(name=name, version=version) for name, version in locked_packages(content))
+
+
+def _warnings(source: Source, *, embedded: bool) -> tuple[str, ...]:
+    beside = lock_of(source)
+    if not embedded or beside is None or stat_of(beside) is None:
+        return ()
+    return (f"`{beside}` is not read: the notebook itself holds a lock. Delete the file.",)
