@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -170,10 +171,17 @@ def run_visibly(
         raise
 
 
-def replace(argv: Sequence[str], *, env: Mapping[str, str]) -> int:
-    """Become another program; where that is impossible (Windows), run it and give its exit code."""
+def replace(argv: Sequence[str], *, env: Mapping[str, str], stdin: int | None = None) -> int:
+    """Become another program; where that is impossible (Windows), run it and give its exit code.
+
+    :param stdin: a descriptor that it reads from; default: this process's standard input
+    """
     if sys.platform == "win32":
-        return subprocess.call(list(argv), env=dict(env))
+        # An interrupt reaches both: what it means is the program's to say.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return subprocess.call(list(argv), env=dict(env), stdin=stdin)
+    if stdin is not None:
+        os.dup2(stdin, 0)
     return os.execve(argv[0], list(argv), dict(env))
 
 

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from ipy_scriptenv import __version__, present
 from ipy_scriptenv.errors import NotFound, ScriptEnvError
+from ipy_scriptenv.files import entries
 from ipy_scriptenv.uv import Event
 
 __all__ = ["JSON", "SOURCE", "absolute_python", "command_line", "fail", "show", "teller"]
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-SOURCE = click.argument("source")
+
+
+def _sources(
+    _context: click.Context, _parameter: click.Parameter, begun: str
+) -> list[CompletionItem]:
+    """Complete a path to a notebook, a script or a folder; called by the user's shell."""
+    folder, name = os.path.split(begun)
+    found = []
+    for entry in sorted(entries(Path(folder or ".")), key=lambda entry: entry.name):
+        is_hidden = entry.name.startswith(".") and not name.startswith(".")
+        if entry.name.startswith(name) and not is_hidden:
+            path = begun.removesuffix(name) + entry.name
+            if entry.is_dir():
+                found.append(f"{path}/")
+            elif entry.name.lower().endswith((".ipynb", ".py")):
+                found.append(path)
+    if len(found) == 1 and found[0].endswith("/"):
+        # The shell would end the word here.
+        return _sources(_context, _parameter, found[0]) or [CompletionItem(found[0])]
+    return [CompletionItem(path) for path in found]
+
+
+SOURCE = click.argument("source", shell_complete=_sources)
 
 
 @click.group(

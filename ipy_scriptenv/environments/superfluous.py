@@ -41,6 +41,12 @@ __all__ = [
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
+_WITHOUT_FILE = timedelta(days=30)
+"""How long the environment of an address or of a text is kept unused.
+
+No file of theirs will ever be gone, and running them again makes it again.
+"""
+
 
 class ItemKind(enum.StrEnum):
     """What can be removed."""
@@ -88,7 +94,8 @@ class Kept:
 def prunable(kept: Kept, *, context: Context) -> list[Item]:
     """Find what can go; nothing is changed.
 
-    Environments whose source is gone, and those that *kept* gives no room to; kernelspecs of ours
+    Environments whose source is gone, those without a file that were not used for 30 days, and
+    those that *kept* gives no room to; kernelspecs of ours
     without environment; kernel layers and copies of the kernel side that nobody uses; what crashes
     left. Never what is in use, and never what is not ours.
     """
@@ -228,7 +235,9 @@ def _reason(
         return "Its source is gone."
     if source.kind is SourceKind.EPHEMERAL:
         return "Its kernel has ended."
-    if kept.unused_for is not None and datetime.now(UTC) - used > kept.unused_for:
+    limits = [kept.unused_for, None if source.path is not None else _WITHOUT_FILE]
+    unused = datetime.now(UTC) - used
+    if any(limit is not None and unused > limit for limit in limits):
         return f"It was last used on {used:%Y-%m-%d}."
     return None
 

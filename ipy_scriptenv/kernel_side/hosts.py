@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Callable
 
-__all__ = ["PROTOCOL", "HostEnded", "HostGone", "ask", "reachable"]
+__all__ = ["PROTOCOL", "HostEnded", "HostGone", "ask", "reachable", "variables"]
 
 PROTOCOL = 1
 _POLL = 0.1
@@ -88,7 +88,7 @@ def _ask_one(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=home,
-            env=_variables(initial),
+            env=variables(initial),
             encoding="utf-8",
             errors="replace",
             start_new_session=os.name == "posix",
@@ -178,11 +178,11 @@ def _close(stream: Any) -> None:
         stream.close()
 
 
-def _variables(initial: Mapping[str, str]) -> dict[str, str]:
-    """The variables as they are now, but for those that this kernel made its own."""
-    variables = dict(os.environ)
+def variables(initial: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables as they are now, but for those that this kernel made its own."""
+    found = dict(os.environ)
     for name in _RESTORED:
-        variables.pop(name, None)
+        found.pop(name, None)
         if name in initial:
-            variables[name] = initial[name]
-    return variables
+            found[name] = initial[name]
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import check, live
 
-__all__ = ["main"]
+__all__ = ["main", "set_variables"]
 
 _PREPARED = "SCRIPTENV_PREPARED"
 """Set where a host has just made sure that everything stands: nothing is looked at twice."""
@@ -42,7 +42,7 @@ def main(environment: str, home: str, record: dict[str, Any]) -> None:
         _become_host_launch(environment, record)
     _set_paths(environment, layer)
     initial = dict(os.environ)
-    _set_variables(environment, os.path.join(home, "kernel-side-v1", record["kernel_side"]))
+    set_variables(environment, os.path.join(home, "kernel-side-v1", record["kernel_side"]))
     lock = live.hold(environment, home, record["kernel"])
 
     from .app import run
@@ -85,7 +85,7 @@ def _set_paths(environment: str, layer: str | None) -> None:
         sys.path.append(layer)
 
 
-def _set_variables(environment: str, side: str) -> None:
+def set_variables(environment: str, side: str) -> None:
     """Make commands reach this environment: its own first, then our ``pip`` and ``uv``."""
     scripts = os.path.join(environment, "Scripts" if os.name == "nt" else "bin")
     rest = os.environ.get("PATH", os.defpath)

@@ -1,0 +1,113 @@
+"""The verbs that hand over to a script, or to IPython, in the source's environment."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from ipy_scriptenv import fetching, running
+from ipy_scriptenv.cli.common import SOURCE, absolute_python, command_line, teller
+from ipy_scriptenv.cli.locking import PINS, pin_of
+from ipy_scriptenv.environments import Context, Pin
+from ipy_scriptenv.errors import WrongCall
+from ipy_scriptenv.fetching import Fetched
+from ipy_scriptenv.metadata import shown
+
+__all__ = ["console", "run"]
+
+# What stands behind SOURCE is the script's, options too.
+_PASSING = {"allow_interspersed_args": False}
+_PYTHON = click.option(
+    "--python", metavar="REQUEST", help="A version, a range, or an interpreter's path."
+)
+
+
+@command_line.command(context_settings=_PASSING)
+@_PYTHON
+@PINS
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before a script of an address is run.")
+@SOURCE
+@click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
+def run(
+    source: str,
+    arguments: tuple[str, ...],
+    python: str | None,
+    *,
+    locked: bool,
+    frozen: bool,
+    yes: bool,
+) -> None:
+    """Run SOURCE as a script in its own environment, which is made complete first.
+
+    SOURCE is a script, a notebook (its code, in order), an https:// address, or - for standard
+    input. All that follows it is the script's; options of this command stand before it. Exit code
+    and signals are the script's own.
+    """
+    context = Context(on_event=teller(as_json=False))
+    pin = pin_of(locked=locked, frozen=frozen)
+    options = _options(python, pin)
+    has_file = source != "-" and not running.is_address(source)
+    if pin is not Pin.UPDATE and not has_file:
+        raise WrongCall(f"--{pin.value} is for a file: nothing else has a lock.")
+    if source == "-":
+        data = sys.stdin.buffer.read()
+        ready = running.text(data, arguments, context=context, options=options)
+    elif running.is_address(source):
+        found = _fetched(source, yes=yes)
+        ready = running.fetched(found, arguments, context=context, options=options)
+    else:
+        ready = running.file(source, arguments, context=context, options=options)
+    sys.exit(running.become(ready, store=context.store))
+
+
+@command_line.command(context_settings=_PASSING)
+@_PYTHON
+@PINS
+@SOURCE
+@click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
+def console(
+    source: str, arguments: tuple[str, ...], python: str | None, *, locked: bool, frozen: bool
+) -> None:
+    """Open IPython in the environment of SOURCE, which is made complete first.
+
+    Nothing of SOURCE is run. All that follows it is IPython's.
+    """
+    context = Context(on_event=teller(as_json=False))
+    options = _options(python, pin_of(locked=locked, frozen=frozen))
+    ready = running.console(source, arguments, context=context, options=options)
+    sys.exit(running.become(ready, store=context.store))
+
+
+def _options(python: str | None, pin: Pin) -> dict[str, Any]:
+    """Give what a sync is told; what was installed by hand stays, but where the lock is the law."""
+    return {"python": absolute_python(python), "pin": pin, "exact": pin is not Pin.UPDATE}
+
+
+def _fetched(url: str, *, yes: bool) -> Fetched:
+    """Fetch what stands at an address, and ask whether it may be run.
+
+    :raises WrongCall: where nobody can be asked; then nothing is fetched
+    """
+    fetching.check_address(url)
+    if not yes and not sys.stdin.isatty():
+        msg = f"Nobody can be asked whether `{shown(url)}` may be run."
+        raise WrongCall(msg, hint="Say --yes, if you trust it.")
+    found = fetching.fetch(url)
+    if not yes:
+        click.echo(_described(found), err=True)
+        click.confirm("Install what it needs, and run it?", abort=True, err=True)
+    return found
+
+
+def _described(found: Fetched) -> str:
+    toml = running.declared(found)
+    rows = [("address", shown(found.url))]
+    if found.came_from != found.url:
+        rows.append(("leads to", shown(found.came_from)))
+    rows += [("bytes", f"{len(found.data):,}"), ("SHA-256", found.digest)]
+    text = "\n".join(f"{name:<10} {value}" for name, value in rows)
+    block = "no block: it runs in an empty environment" if toml is None else toml
+    lines = (f"  {shown(line)}" for line in block.splitlines())
+    return "\n".join([text, *lines])
