@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ipy_scriptenv import environments, settings
-from ipy_scriptenv.environments import Context
+from ipy_scriptenv.environments import Context, Pin
 from ipy_scriptenv.errors import EngineFailed, NotANotebook, ScriptEnvError
 from ipy_scriptenv.identity import kernelspec_name
 from ipy_scriptenv.record import Source
@@ -52,11 +52,16 @@ def execute(
     context: Context,
     output: Path | None = None,
     show: Callable[[str], None] | None = None,
+    strict: bool = False,
+    pin: Pin = Pin.UPDATE,
 ) -> Outcome:
     """Run all code cells in order, until one fails.
 
+    :param pin: what the notebook's lock means; unless it must be up to date or is installed as it
+        is, the first cell completes the environment as in any kernel
     :param output: where the executed notebook is written, also after a failure
     :param show: gets the text of each cell's output
+    :param strict: whether a cell fails that uses what the notebook does not declare
     :raises NotANotebook: if *source* is none
     :raises ScriptEnvError: if no kernel can run there
     """
@@ -69,6 +74,9 @@ def execute(
         msg = f"`{source}` is no notebook."
         raise NotANotebook(msg, hint="Run a script with its interpreter: `jupyter scriptenv find`.")
     environments.check(source)
+    if pin is not Pin.UPDATE:
+        # The kernel then finds everything as it is to be.
+        environments.sync(source, context=context, pin=pin)
     # The kernelspec must stand before a client can name it.
     started = environments.start(source, context=context, wait=settings.lock_timeout())
     try:
@@ -89,7 +97,7 @@ def execute(
     client.create_kernel_manager().transport_encryption = "auto"
     failed, error = None, None
     try:
-        client.execute()
+        client.execute(env=_kernel_environment(strict=strict))
     except CellExecutionError as failure:
         failed, error = _failed_cell(notebook), _COLOURS.sub("", str(failure))
         if show is not None:
@@ -109,6 +117,13 @@ def execute(
         failed_cell=failed,
         error=error,
     )
+
+
+def _kernel_environment(*, strict: bool) -> dict[str, str]:
+    """Give the kernel's variables. What tells an outer notebook's kernel its source goes."""
+    variables = settings.child_environment(add={"SCRIPTENV_STRICT": "1"} if strict else {})
+    outer = ("JPY_SESSION_NAME", "SCRIPTENV_SOURCE", *([] if strict else ["SCRIPTENV_STRICT"]))
+    return {name: value for name, value in variables.items() if name not in outer}
 
 
 def _write(text: str, output: Path) -> None:

@@ -13,8 +13,8 @@ import errno
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class RunningKernel:
     :param imported: what it has imported from the environment, as paths relative to the folder of
         packages, one for each package
     :param busy: a user's code is running in it, which may import anything at any moment
+    :param undeclared: modules that the user's code took from the kernel layer, with the names of
+        their distributions
     """
 
     uuid: str
@@ -59,6 +61,7 @@ class RunningKernel:
     side: str = ""
     imported: frozenset[str] = frozenset()
     busy: bool = False
+    undeclared: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -165,7 +168,13 @@ def _running(uuid: str, data: dict[str, Any]) -> RunningKernel:
         side=str(data.get("side", "")),
         imported=frozenset(imported if isinstance(imported, list) else ()),
         busy=bool(data.get("busy")),
+        undeclared=_texts(data.get("undeclared")),
     )
+
+
+def _texts(data: Any) -> dict[str, str]:
+    pairs = data.items() if isinstance(data, dict) else ()
+    return {name: value for name, value in pairs if isinstance(value, str)}
 
 
 def _take(path: Path) -> int | None:

@@ -187,11 +187,6 @@ class Execution(ServersExecution):
     """What came of one request, with what tests of kernels ask of it."""
 
     @property
-    def shown_text(self) -> str:
-        """What the cell's streams show in the end."""
-        return "".join(each["text"] for each in self.shown if each["msg_type"] == "stream")
-
-    @property
     def ename(self) -> str | None:
         """Class of the error in the reply; ``None`` if there was none."""
         return self.reply.get("ename")

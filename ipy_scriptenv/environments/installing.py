@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 
 from ipy_scriptenv import plan, policy
-from ipy_scriptenv.environments.allowed import limits, refuse_forbidden
-from ipy_scriptenv.environments.job import Job
+from ipy_scriptenv.environments.declared import goes_with_a_sync
+from ipy_scriptenv.environments.job import Job, Pin
+from ipy_scriptenv.environments.resolving import resolver_options
 from ipy_scriptenv.environments.standing import Context, installed_packages
 from ipy_scriptenv.errors import InstallCutShort, Interrupted, ScriptEnvError
 from ipy_scriptenv.files import explained, stat_of, write_atomically
 from ipy_scriptenv.kernel_side.block import render_block
 from ipy_scriptenv.kernels.layer import ensure_layer, site_packages
-from ipy_scriptenv.metadata import shown, staged_block
+from ipy_scriptenv.metadata import EMPTY, added_block, rebased_lock, shown, staged_block
 from ipy_scriptenv.record import OWN, Package, Python
 from ipy_scriptenv.store import CHANGING
 from ipy_scriptenv.uv_output import Change, Event
 
-__all__ = ["install", "marked", "run_uv"]
+__all__ = ["install", "marked", "run_uv", "tell_what_goes"]
 
 
 def install(job: Job, path: Path, *, keep_own: bool = False) -> str:
@@ -58,6 +59,16 @@ def _tell_what_comes(job: Job, path: Path) -> None:
         job.context.on_event({"event": "resolving", "text": text})
 
 
+def tell_what_goes(job: Job, installed: Iterable[Package]) -> None:
+    """Name in one line what was installed by hand, before an exact sync removes it."""
+    declaration = job.wanted.declaration or EMPTY
+    going = goes_with_a_sync(declaration, job.standing.record, installed)
+    if going:
+        names = ", ".join(going)
+        text = f"Installed by hand, not declared: {names}. What nothing declared needs is removed."
+        job.context.on_event({"event": "resolving", "text": text})
+
+
 def run_uv(
     job: Job, path: Path, *, add: tuple[str, ...], dry_run: bool = False
 ) -> tuple[Change, ...]:
@@ -66,17 +77,39 @@ def run_uv(
     :param dry_run: only tell what would change
     """
     block, lock = job.wanted.block or "", job.decides.lock
-    allowed = policy.current()
-    refuse_forbidden(allowed, toml=block, folder=job.folder, lock=lock)
-    options = limits(allowed, toml=block)
+    options = resolver_options(
+        policy.current(), job.choosing, toml=block, folder=job.folder, lock=lock
+    )
+    exactly = lock is not None and (job.asker is None or job.pin is not Pin.UPDATE)
     if job.refetch:
         options += ("--reinstall", "--no-cache")
     if path == job.standing.path and lock is None and job.settings_changed:
         # What is installed already would be kept, although it would not be chosen now.
         options += ("--upgrade",)
-    text = render_block(staged_block(block, folder=job.folder, add=add))
-    with job.context.store.staged(job.standing.name, text, lock) as script:
-        return job.context.uv(job.held).sync(script, path, *options, dry_run=dry_run)
+    elif lock is None:
+        options += job.choosing.upgrade_options
+    if exactly:
+        # What the lock should be was settled before; what it lacks must not go either.
+        options += ("--frozen", *(("--inexact",) if add else ()))
+    text = render_block(staged_block(block, folder=job.folder, add=() if exactly else add))
+    staged_lock = None if lock is None else rebased_lock(lock, folder=job.folder)
+    with job.context.store.staged(job.standing.name, text, staged_lock) as script:
+        changes = job.context.uv(job.held).sync(script, path, *options, dry_run=dry_run)
+    if exactly and add and not dry_run:
+        changes += _add_to_locked(job, path, options, add)
+    return changes
+
+
+def _add_to_locked(
+    job: Job, path: Path, options: tuple[str, ...], add: tuple[str, ...]
+) -> tuple[Change, ...]:
+    """Install the requirements *add* too, while every locked version stays."""
+    found = installed_packages(path, job.python)
+    pins = tuple(f"{package.name}=={package.version}" for package in found)
+    block = added_block(job.wanted.block or "", folder=job.folder, add=add, pins=pins)
+    words = [word for word in options if word != "--frozen"]
+    with job.context.store.staged(job.standing.name, render_block(block), None) as script:
+        return job.context.uv(job.held).sync(script, path, *words)
 
 
 def _is_empty(path: Path, python: Python) -> bool:

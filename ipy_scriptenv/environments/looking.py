@@ -12,6 +12,7 @@ from typing import Any
 
 from ipy_scriptenv import interpreters, plan
 from ipy_scriptenv.environments.building import require_file, wanted_at_start
+from ipy_scriptenv.environments.declared import Drift, Met, Undeclared, drift, met, undeclared
 from ipy_scriptenv.environments.imported import shadowed
 from ipy_scriptenv.environments.job import Asker
 from ipy_scriptenv.environments.moving import whereabouts
@@ -72,6 +73,9 @@ class Status:
     :param pending: TOML of the block that waits for the kernel's next start
     :param kernelspec: its name, if it is written
     :param kernel_mode: ``layer`` or ``own``; ``None`` without environment
+    :param requirements: each of *dependencies* with the version that is installed for it
+    :param drift: what was changed by hand since the last sync
+    :param undeclared_imports: what running kernels use of their layers
     """
 
     source: Source
@@ -85,6 +89,9 @@ class Status:
     kernelspec: str | None
     kernel_mode: str | None
     in_use: bool
+    requirements: tuple[Met, ...] = ()
+    drift: tuple[Drift, ...] = ()
+    undeclared_imports: tuple[Undeclared, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -156,6 +163,7 @@ def status(source: Source, *, context: Context, name: EnvironmentName | None = N
                 reason = f"The source asks for another Python ({requires})."
     spec = kernelspec_folder(standing.name)
     installed = installed_packages(standing.path, record.python) if record else ()
+    kernels = running_kernels(context.store.live(standing.name))
     return Status(
         source=source,
         state=state,
@@ -167,7 +175,10 @@ def status(source: Source, *, context: Context, name: EnvironmentName | None = N
         pending=record.pending if record else None,
         kernelspec=kernelspec_name(standing.name) if (spec / "kernel.json").is_file() else None,
         kernel_mode=None if record is None else ("own" if record.kernel == OWN else "layer"),
-        in_use=bool(running_kernels(context.store.live(standing.name))),
+        in_use=bool(kernels),
+        requirements=met(declaration, installed),
+        drift=drift(record, installed),
+        undeclared_imports=undeclared(kernels, installed),
         warnings=(
             *declaration.warnings,
             *missing_front_ends(installed),

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ipy_scriptenv import plan, policy, processes, settings
 from ipy_scriptenv.environments.allowed import limits, refuse_arguments
+from ipy_scriptenv.environments.building import uv_version
 from ipy_scriptenv.environments.standing import Context, installed_packages, pass_env
-from ipy_scriptenv.errors import PolicyViolation, ScriptEnvError
+from ipy_scriptenv.environments.unrecorded import unrecorded
+from ipy_scriptenv.errors import PolicyViolation, ScriptEnvError, WrongCall
 from ipy_scriptenv.files import stat_of, write_atomically
 from ipy_scriptenv.kernels.layer import find_layer, site_packages
 from ipy_scriptenv.locks import exclusive
@@ -20,8 +22,27 @@ from ipy_scriptenv.uv import find_uv, is_environment
 __all__ = ["run_tool", "uv_arguments"]
 
 _CHANGING_VERBS = frozenset({"install", "uninstall", "sync"})
-_IGNORED = frozenset({"-y", "--yes", "--disable-pip-version-check", "--no-input"})
+_IGNORED = frozenset(
+    {
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-warn-script-location",
+        "--root-user-action=ignore",
+        "--yes",
+        "-y",
+    }
+)
 """Options of pip that ask for what uv does anyway."""
+
+_ELSEWHERE = {
+    "--break-system-packages": "no package of the system is touched",
+    "--prefix": "it would install outside this environment",
+    "--python": "another Python is another environment",
+    "--system": "no package of the system is touched",
+    "--user": "packages of the user would be seen by every Python, and not by this environment",
+    "-p": "another Python is another environment",
+}
+"""Options that lead out of the environment, and why they are refused."""
 
 
 def run_tool(environment: Path, tool: str, arguments: Sequence[str]) -> int:
@@ -33,9 +54,13 @@ def run_tool(environment: Path, tool: str, arguments: Sequence[str]) -> int:
     context = Context(store=Store(environment.parent.parent))
     argv = uv_arguments(tool, arguments)
     variables = {"VIRTUAL_ENV": str(environment)}
+    if tool == "pip" and argv == ["--version"]:
+        sys.stdout.write(f"uv {uv_version()} as pip of {environment}\n")
+        return 0
     if not _changes_something(argv):
         return _run(argv, variables, ())
     try:
+        _refuse_elsewhere(argv)
         argv, folder = _within_policy(context, argv)
     except ScriptEnvError as error:
         return _refused(error)
@@ -63,18 +88,13 @@ def run_tool(environment: Path, tool: str, arguments: Sequence[str]) -> int:
             after = installed_packages(environment, record.python)
     except ScriptEnvError as error:
         return _refused(error)
-    changed = sorted({each.name for each in set(after) ^ set(before)})
     if broken:
         sys.stderr.write(
             f"note: {broken[0]}; the kernel could not start like this, so its next start makes the "
             "environment anew from the block.\n"
         )
-    elif changed and code == 0:
-        names = ", ".join(changed)
-        sys.stderr.write(
-            f"note: {names}: changed in this environment, not recorded in the block; declare what "
-            "the notebook needs in its block's `dependencies`.\n"
-        )
+    elif code == 0:
+        sys.stderr.write(unrecorded(argv, before, after, record=record, site=site))
     return code
 
 
@@ -85,6 +105,18 @@ def uv_arguments(tool: str, arguments: Sequence[str]) -> list[str]:
     if list(arguments[:1]) in (["--version"], ["-V"]):
         return ["--version"]
     return ["pip", *(each for each in arguments if each not in _IGNORED)]
+
+
+def _refuse_elsewhere(argv: Sequence[str]) -> None:
+    """Refuse what would change another place than the environment.
+
+    :raises WrongCall: naming the option
+    """
+    options = {word.partition("=")[0] for word in argv if word.startswith("-")}
+    for option in sorted(options & _ELSEWHERE.keys()):
+        msg = f"`{option}` is not taken here: {_ELSEWHERE[option]}."
+        hint = "Leave it out: what is installed goes into this notebook's own environment."
+        raise WrongCall(msg, hint=hint)
 
 
 def _changes_something(argv: Sequence[str]) -> bool:

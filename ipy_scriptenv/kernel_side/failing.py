@@ -11,6 +11,7 @@ __all__ = [
     "host_ended",
     "interrupted",
     "restart_needed",
+    "undeclared",
     "unforeseen",
     "unreadable",
     "without_host",
@@ -94,6 +95,28 @@ def restart_needed(reason: str, hint: str | None = None) -> Failed:
         "restart-needed",
         f"A restart is needed: {reason}.",
         hint or "Restart the kernel; the environment is complete.",
+    )
+
+
+def undeclared(notes: list[str], by_hand: list[str]) -> Failed:
+    """Make the failure of a cell that used what the notebook does not declare (strict).
+
+    :param notes: a sentence for each module that came with the kernel
+    :param by_hand: what was installed by hand
+    """
+    problems = [*notes]
+    if by_hand:
+        problems.append(f"installed by hand: {', '.join(by_hand)}")
+    return Failed(
+        "Undeclared",
+        {
+            "code": "undeclared",
+            "message": "The notebook uses what it does not declare.",
+            "hint": "Declare it in the block, for example with `%scriptenv add NAME`.",
+            "problems": [
+                {"cell": None, "line": None, "key": None, "message": text} for text in problems
+            ],
+        },
     )
 
 

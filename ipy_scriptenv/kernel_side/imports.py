@@ -7,7 +7,7 @@ import os
 import site
 import sys
 
-__all__ = ["Packages", "imported_from"]
+__all__ = ["Packages", "file_of", "imported_from"]
 
 
 def imported_from(folder: str) -> list[str]:
@@ -19,12 +19,12 @@ def imported_from(folder: str) -> list[str]:
     prefix = os.path.join(folder, "")
     found = set()
     for name, module in list(sys.modules.items()):
-        path = _file_of(module)
+        path = file_of(module)
         if path is None or not path.startswith(prefix):
             continue
         parts = name.split(".")
         for count in range(1, len(parts) + 1):
-            outer = _file_of(sys.modules.get(".".join(parts[:count])))
+            outer = file_of(sys.modules.get(".".join(parts[:count])))
             if outer is not None and outer.startswith(prefix):
                 path = outer
                 break
@@ -32,7 +32,7 @@ def imported_from(folder: str) -> list[str]:
     return sorted(found)
 
 
-def _file_of(module: object) -> str | None:
+def file_of(module: object) -> str | None:
     """Read a module's file without running code of its own, such as a lazy module's loading."""
     try:
         path = object.__getattribute__(module, "__dict__").get("__file__")
@@ -49,6 +49,8 @@ class Packages:
         own = [entry for entry in sys.path if entry.startswith(prefix)]
         self.environment = next((e for e in own if e.endswith("site-packages")), "")
         self.layer = layer
+        self.undeclared: dict[str, str] = {}
+        """Modules that the user's code took from the layer alone, and their distributions."""
         self._seen = self._pth_files()
         self._modules = 0
         self._imported: list[str] = []

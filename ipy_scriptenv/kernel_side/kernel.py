@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import sys
@@ -12,7 +13,8 @@ from ipykernel.ipkernel import IPythonKernel
 
 from . import replace
 from .completing import Completion
-from .failing import Failed, interrupted, restart_needed, unforeseen
+from .failing import Failed, interrupted, restart_needed, undeclared, unforeseen
+from .helping import ImportHelp, changed_by_hand
 
 __all__ = ["ScriptEnvKernel"]
 
@@ -29,6 +31,7 @@ class ScriptEnvKernel(IPythonKernel):
     """Whether this kernel has taken over from one that it replaced; it never does so twice."""
 
     inbox: replace.Inbox
+    help: ImportHelp
 
     _shown = False
     _add_folder = False
@@ -36,6 +39,7 @@ class ScriptEnvKernel(IPythonKernel):
 
     def __init__(self, **kwargs: Any) -> None:
         self.inbox = replace.Inbox()
+        self.help = ImportHelp(self.completion.packages)
         super().__init__(**kwargs)
 
     def hold_back(self) -> None:
@@ -86,7 +90,7 @@ class ScriptEnvKernel(IPythonKernel):
         else:
             self.inbox.ran_unasked(code)
         try:
-            return await _finished(
+            reply = await _finished(
                 super().do_execute(
                     code,
                     silent,
@@ -96,8 +100,32 @@ class ScriptEnvKernel(IPythonKernel):
                     **self._accepted(more),
                 )
             )
+            return self._after(code, reply) if by_user else reply
         finally:
             self.completion.ended(admitted=by_user)
+
+    def _after(self, code: str, reply: dict[str, Any]) -> dict[str, Any]:
+        """Tell behind a user's cell what its imports show; give its reply.
+
+        Where strictness is asked for, the cell fails by what the notebook does not declare.
+        """
+        completion = self.completion
+        notes = self.help.notes(code)
+        if completion.strict and reply.get("status") == "ok":
+            completion.look_at_record()
+            by_hand = changed_by_hand(completion.record, completion.packages.environment)
+            if notes or by_hand:
+                _flush()
+                return self._error_reply(undeclared(notes, by_hand))
+        result = getattr(self.shell, "last_execution_result", None)
+        if reply.get("status") == "error" and result is not None:
+            globals_ = self.shell.user_global_ns
+            line = self.help.missing(result.error_in_exec, globals_, code)
+            notes += [line] if line else []
+        if notes:
+            _flush()
+            self._stream("".join(f"{note}\n" for note in notes), "stderr")
+        return reply
 
     def _accepted(self, more: dict[str, Any]) -> dict[str, Any]:
         parameters = inspect.signature(super().do_execute).parameters
@@ -198,6 +226,14 @@ class ScriptEnvKernel(IPythonKernel):
             self.schedule_dispatch(self.dispatch_shell, msg)
         else:
             self.io_loop.add_callback(self.shell_main, None, msg)
+
+
+def _flush() -> None:
+    """Send what the cell has printed, so that what we say comes behind it."""
+    for stream in (sys.stdout, sys.stderr):
+        # The cell may have put anything in their place.
+        with contextlib.suppress(Exception):
+            stream.flush()
 
 
 async def _finished(result: Any) -> Any:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import uuid
+from collections.abc import Mapping
 
 __all__ = ["LiveLock", "hold"]
 
@@ -32,10 +33,17 @@ class LiveLock:
         """The kernel's own name."""
         return os.path.basename(self.path)
 
-    def tell(self, imported: list[str], *, busy: bool = False) -> None:
+    def tell(
+        self,
+        imported: list[str],
+        *,
+        busy: bool = False,
+        undeclared: Mapping[str, str] | None = None,
+    ) -> None:
         """Write what this kernel has imported from the environment.
 
         :param busy: a user's code is running, which may import anything at any moment
+        :param undeclared: modules that the user's code took from the layer, and their distributions
         """
         text = json.dumps(
             {
@@ -45,6 +53,7 @@ class LiveLock:
                 "ready": self.ready,
                 "busy": busy,
                 "imported": imported,
+                "undeclared": dict(undeclared or {}),
             }
         )
         try:
