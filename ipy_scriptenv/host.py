@@ -16,10 +16,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ipy_scriptenv import environments, explaining, magic_line, present
-from ipy_scriptenv.environments import Asker, Context, Synced, tools
-from ipy_scriptenv.errors import EngineFailed, Interrupted, NoEnvironment, ScriptEnvError
+from ipy_scriptenv import card, environments, explaining, magic_line, present
+from ipy_scriptenv.cli.declaring import edit_of
+from ipy_scriptenv.environments import Asker, Choosing, Context, Synced, tools
+from ipy_scriptenv.errors import (
+    EngineFailed,
+    Interrupted,
+    NoEnvironment,
+    RestartNeeded,
+    ScriptEnvError,
+)
 from ipy_scriptenv.identity import EnvironmentName
+from ipy_scriptenv.kernel_side.block import block_of_cell
 from ipy_scriptenv.plan import Loaded
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Record
@@ -89,12 +97,16 @@ def _serve(request: dict[str, Any], cancel: Cancel) -> dict[str, Any]:
         return _verb(request, record, context)
     if request["op"] == "sync":
         return _sync(request, path, record, context)
+    if request["op"] == "declare":
+        return _declare(request, path, record, context)
     msg = f"This host does not know the request `{request['op']}`."
     raise EngineFailed(msg, hint="Restart the kernel.")
 
 
 def _verb(request: dict[str, Any], record: Record, context: Context) -> dict[str, Any]:
     quiet = replace(context, on_event=lambda _event: None)
+    if list(request["words"]) in ([], ["status"]):
+        return _status(request, record, quiet)
     text = magic_line.answer(
         request["words"],
         default=record.source,
@@ -102,13 +114,22 @@ def _verb(request: dict[str, Any], record: Record, context: Context) -> dict[str
         folder=Path(request["folder"]),
         context=quiet,
     )
-    if list(request["words"]) in ([], ["status"]):
-        loaded = environments.loaded_otherwise(_asker(request), record, context=context)
-        text += "".join(
-            f"note: {name} {version}, which the kernel has loaded, stays until its next start\n"
-            for name, version in loaded.items()
-        )
     return {"event": "done", "text": text}
+
+
+def _status(request: dict[str, Any], record: Record, context: Context) -> dict[str, Any]:
+    name = EnvironmentName(Path(request["environment"]).name)
+    status = environments.status(record.source, context=context, name=name)
+    loaded = environments.loaded_otherwise(_asker(request), record, context=context)
+    notes = [
+        *(
+            f"note: {name} {version}, which the kernel has loaded, stays until its next start"
+            for name, version in loaded.items()
+        ),
+        *map(str, request.get("notes", ())),
+    ]
+    html = card.status_html(status, notes)
+    return {"event": "done", "text": card.status_text(status, notes), "html": html}
 
 
 def _sync(request: dict[str, Any], path: Path, record: Record, context: Context) -> dict[str, Any]:
@@ -120,11 +141,47 @@ def _sync(request: dict[str, Any], path: Path, record: Record, context: Context)
         line=request.get("line", 0),
         exact=request.get("exact", False),
         settle=request.get("settle", False),
+        choosing=Choosing(upgrade=tuple(request.get("upgrade", ()))),
         name=EnvironmentName(path.name),
         folder=Path(request["folder"]),
         asker=_asker(request),
     )
     return _done(synced, exact=request.get("exact", False))
+
+
+def _declare(
+    request: dict[str, Any], path: Path, record: Record, context: Context
+) -> dict[str, Any]:
+    """Change the block of a cell; the kernel shows the new text of the cell."""
+    verb, *words = request["words"]
+    folder, name = Path(request["folder"]), EnvironmentName(path.name)
+    cell, number = request["cell"], None
+    if cell is None:
+        cell, number = environments.cell_of_block(record.source)
+    block = None if cell is None else block_of_cell(cell)
+    edited = environments.edit_given(
+        record.source,
+        edit_of(verb, words, folder=folder),
+        context=context,
+        block=None if block is None else block.toml,
+        name=name,
+        folder=folder,
+    )
+    shown = {
+        "cell": environments.cell_with(cell or "", edited.toml),
+        "had_block": block is not None,
+        "number": number,
+    }
+    try:
+        declared = environments.declare_given(
+            record.source, edited, context=context, asker=_asker(request), name=name, folder=folder
+        )
+    except RestartNeeded as error:
+        # The next start takes it over.
+        answer = _error(error)
+        return {**answer, "error": {**answer["error"], **shown}}
+    text = present.declared_text(declared)
+    return {**_done(declared.synced, exact=False), **shown, "text": text}
 
 
 def _asker(request: dict[str, Any]) -> Asker:

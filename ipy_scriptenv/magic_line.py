@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from ipy_scriptenv import environments, present
+from ipy_scriptenv import card, environments, present
 from ipy_scriptenv.cli import command_line
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.errors import WrongCall
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.record import Source
 
-__all__ = ["USAGE", "answer"]
+__all__ = ["USAGE", "answer", "known"]
 
 USAGE = "%scriptenv [VERB] [SOURCE] [OPTIONS]"
 
+_OUTPUTS = ("-o", "--output")
+"""Before the file that a verb writes."""
+
 _OWN = ("status", "sync", "find")
 """The verbs that know the notebook's environment even where its path does not give it."""
+
+_HANDING_OVER = ("run", "console")
+"""The verbs that would put another program in this process's place."""
 
 
 def answer(
@@ -47,8 +54,11 @@ def answer(
     :raises ScriptEnvError: as the verbs
     """
     verb, *rest = words or ("status",)
-    if verb in _OWN and not rest:
-        return _own(verb, _known(default), context=context, name=name)
+    if verb in _OWN and (not rest or (verb, *rest) == ("status", "--json")):
+        return _own(verb, rest, known(default), context=context, name=name)
+    if verb in _HANDING_OVER and "--help" not in rest:
+        msg = f"`{verb}` needs a process of its own."
+        raise WrongCall(msg, hint=f"On the command line: `jupyter scriptenv {verb} SOURCE`.")
     if verb == "help":
         verb = "--help"
     command = command_line.commands.get(verb)
@@ -63,9 +73,19 @@ def answer(
     return printed.getvalue()
 
 
-def _own(verb: str, source: Source, *, context: Context, name: EnvironmentName | None) -> str:
+def _own(
+    verb: str,
+    rest: Sequence[str],
+    source: Source,
+    *,
+    context: Context,
+    name: EnvironmentName | None,
+) -> str:
     if verb == "status":
-        return present.status_text(environments.status(source, context=context, name=name))
+        status = environments.status(source, context=context, name=name)
+        if "--json" in rest:
+            return json.dumps(card.status_json(status)) + "\n"
+        return card.status_text(status)
     if verb == "find":
         return f"{environments.find(source, context=context, name=name).python}\n"
     return present.sync_text(environments.sync(source, context=context, name=name))
@@ -77,18 +97,34 @@ def _with_sources(
     """Name the notebook where a verb's SOURCE is left out, and take paths from *folder*."""
     count = sum(isinstance(parameter, click.Argument) for parameter in command.params)
     if count == 1 and (not rest or rest[0].startswith("-")) and "--help" not in rest:
-        rest = [_known(default).path or "", *rest]
+        rest = [known(default).path or "", *rest]
+    rest = _with_outputs(rest, folder)
     return [
         str(folder / Path(word).expanduser()) if place < count and _is_path(word) else word
         for place, word in enumerate(rest)
     ]
 
 
+def _with_outputs(rest: list[str], folder: Path) -> list[str]:
+    """Take the file that a verb is to write from *folder*: its process runs elsewhere."""
+    words = list(rest)
+    for place, word in enumerate(words):
+        if word in _OUTPUTS and place + 1 < len(words):
+            words[place + 1] = str(folder / Path(words[place + 1]).expanduser())
+        elif word.startswith("--output="):
+            words[place] = f"--output={folder / Path(word.partition('=')[2]).expanduser()}"
+    return words
+
+
 def _is_path(word: str) -> bool:
     return not word.startswith(("-", "https://", "http://"))
 
 
-def _known(source: Source | None) -> Source:
+def known(source: Source | None) -> Source:
+    """Give the notebook's own source.
+
+    :raises WrongCall: if it is not known
+    """
     if source is None:
         msg = "It is not known which notebook this is."
         raise WrongCall(msg, hint=f"Name its path. Usage: {USAGE}")

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ipy_scriptenv.environments import Finding, Found, Item, Listed, Moved, Status, Synced
+from ipy_scriptenv.environments import Declared, Finding, Found, Item, Listed, Moved, Synced
 from ipy_scriptenv.errors import ScriptEnvError
+from ipy_scriptenv.kernel_side.credentials import without_credentials
 from ipy_scriptenv.record import OWN, Source
 from ipy_scriptenv.store import environment_python
 
 __all__ = [
+    "declared_json",
+    "declared_text",
     "delete_json",
     "doctor_json",
     "error_json",
@@ -27,8 +30,6 @@ __all__ = [
     "prune_text",
     "register_json",
     "size_text",
-    "status_json",
-    "status_text",
     "sync_json",
     "sync_text",
 ]
@@ -92,51 +93,21 @@ def sync_text(synced: Synced) -> str:
     return "\n".join(lines) + "\n"
 
 
-def status_json(status: Status) -> dict[str, Any]:
-    """Give the object of ``status``."""
+def declared_json(declared: Declared) -> dict[str, Any]:
+    """Give the object of ``add``, ``remove`` and ``python``."""
     return {
-        **_SCHEMA,
-        "source": str(status.source),
-        "state": status.state,
-        "reason": status.reason,
-        "environment": None if status.environment is None else _environment(status.environment),
-        "declared": {
-            "requires_python": status.requires_python,
-            "dependencies": list(status.dependencies),
-        },
-        "installed": [
-            {"name": package.name, "version": package.version} for package in status.installed
-        ],
-        "pending": status.pending,
-        "kernelspec": status.kernelspec,
-        "kernel_mode": status.kernel_mode,
-        "in_use": status.in_use,
+        **sync_json(declared.synced),
+        "added": list(declared.added),
+        "removed": list(declared.removed),
+        "block": without_credentials(declared.toml),
     }
 
 
-def status_text(status: Status) -> str:
-    """Describe a source and its environment."""
-    environment = status.environment
-    rows = [
-        ("source", str(status.source)),
-        ("state", f"{status.state}{': ' + status.reason if status.reason else ''}"),
-        ("Python", environment.python_version if environment else "-"),
-        ("requires", status.requires_python or "any Python"),
-        ("declares", ", ".join(status.dependencies) or "nothing"),
-        (
-            "installed",
-            ", ".join(f"{package.name} {package.version}" for package in status.installed)
-            or "nothing",
-        ),
-        ("environment", str(environment.path) if environment else "none yet"),
-        ("kernelspec", status.kernelspec or "none"),
-        ("in use", "yes" if status.in_use else "no"),
-    ]
-    if status.kernel_mode == "own":
-        rows.append(("kernel", "its own: the environment brings ipykernel, or breaks the layer's"))
-    lines = [f"{name:<12} {escaped(value)}" for name, value in rows]
-    lines += [f"warning: {escaped(warning)}" for warning in status.warnings]
-    return "\n".join(lines) + "\n"
+def declared_text(declared: Declared) -> str:
+    """Tell what a block says now, and what became of the environment."""
+    lines = [f"declared: {escaped(without_credentials(each))}" for each in declared.added]
+    lines += [f"no longer declared: {escaped(each)}" for each in declared.removed]
+    return "".join(f"{line}\n" for line in lines) + sync_text(declared.synced)
 
 
 def list_json(listed: Iterable[Listed]) -> dict[str, Any]:

@@ -157,18 +157,26 @@ def test_status_tells_all_about_a_source(run: Run, script: Path) -> None:
         "state": "missing",
         "reason": missing.json["reason"],
         "environment": None,
-        "declared": {"requires_python": ">=3.9", "dependencies": ["alpha<2", "nspkg-one"]},
+        "declared": {
+            "requires_python": ">=3.9",
+            "dependencies": ["alpha<2", "nspkg-one"],
+            "installed": [None, None],
+        },
         "installed": [],
+        "drift": [],
+        "undeclared_imports": [],
         "pending": None,
         "kernelspec": None,
         "kernel_mode": None,
         "in_use": False,
+        "warnings": [],
     }
     synced = run("sync", script, "--json").json
     assert run("status", script, "--json").json == missing.json | {
         "state": "in-sync",
         "reason": "",
         "environment": synced["environment"],
+        "declared": missing.json["declared"] | {"installed": ["1.1", "1.0"]},
         "installed": [
             {"name": "alpha", "version": "1.1"},
             {"name": "nspkg-one", "version": "1.0"},

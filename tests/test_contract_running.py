@@ -339,7 +339,7 @@ def test_restart_where_replacing_cannot_be_it_asks(
             assert refused.ename == "RestartNeeded"
             assert "Restart the kernel" in refused.traceback
         assert not ran(kernel, "touched")
-        assert "estart" in kernel.execute("%scriptenv status").stdout
+        assert "estart" in kernel.execute("%scriptenv status").shown_text
         kernel.restart()
         done = kernel.execute(first_cell(other))
         assert done.shown_text == EXPECTED[0], done.traceback
@@ -451,7 +451,7 @@ def test_after_a_change_by_another_process_the_next_cell_asks_a_host_once(
         times = counted(environment)
         assert kernel.execute("x = 2").status == "ok"
         assert times() == 0
-        told = kernel.execute("%scriptenv status").stdout
+        told = kernel.execute("%scriptenv status").shown_text
         assert told.count("Another process has changed") == 1
 
 
@@ -462,10 +462,10 @@ def test_status_tells_in_one_line_that_another_process_has_changed_the_environme
     write_notebook(path, block("alpha==1.0"))
     with opened(offline_home, path) as kernel:
         assert kernel.execute("import alpha").status == "ok"
-        assert "Another process" not in kernel.execute("%scriptenv status").stdout
+        assert "Another process" not in kernel.execute("%scriptenv status").shown_text
         write_notebook(path, block("alpha==1.0", "nspkg-one"))
         assert call("sync", path).returncode == 0
-        told = kernel.execute("%scriptenv status").stdout.splitlines()
+        told = kernel.execute("%scriptenv status").shown_text.splitlines()
         assert len([line for line in told if "Another process has changed" in line]) == 1, told
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ipy_scriptenv import environments
-from ipy_scriptenv.interpreters import host_python
 from ipy_scriptenv.environments import Context, Finding, examine, mend
+from ipy_scriptenv.interpreters import host_python
 from ipy_scriptenv.store import CHANGING, RECORD
 from tests import damages
 from tests.conftest import Home

@@ -239,7 +239,7 @@ def test_credentials_are_not_in_what_a_kernel_shows(
             assert SECRET not in json.dumps(said_by_us(done.reply)) + done.stdout
         for line in ("%scriptenv status", "%scriptenv list"):
             done = kernel.execute(line)
-            assert SECRET not in done.stdout + done.traceback
+            assert SECRET not in done.stdout + json.dumps(done.shown) + done.traceback
         assert_hidden(offline_home, kernel.said, caplog.text)
     assert (offline_home.kernelspecs / kernelspec_of(path) / "kernel.json").is_file()
 

@@ -290,7 +290,7 @@ def test_a_kernel_side_of_an_older_version_stays_for_as_long_as_a_kernel_runs_it
             for kernel in (before, after):
                 done = kernel.execute(block("alpha==1.0", "nspkg-one") + NSPKG)
                 assert done.result == "1", done.traceback
-                assert "in-sync" in kernel.execute("%scriptenv status").stdout
+                assert "in-sync" in kernel.execute("%scriptenv status").shown_text
         assert "0.0.1-0ld" not in prune()
         assert before.execute(ALPHA).result == "'1.0'"
     assert "0.0.1-0ld" in prune()

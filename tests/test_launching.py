@@ -49,7 +49,7 @@ def test_an_argv_only_start_of_a_source_s_kernelspec_syncs_at_the_first_executio
         assert pip_list(environment) == {}
         done = kernel.execute("import alpha\nprint(alpha.__version__)")
         assert done.shown_text == "1.0\n", done.traceback
-        status = kernel.execute("%scriptenv status").stdout
+        status = kernel.execute("%scriptenv status").shown_text
         assert "in-sync" in status
         assert "in use       yes" in status
     status_after = environments.status(environments.locate(path), context=Context())

@@ -140,11 +140,11 @@ def test_a_file_that_changes_meanwhile_is_told_by_status_and_changes_nothing(
 ) -> None:
     with opened(offline_home, path) as kernel:
         kernel.execute(block("alpha==1.0"))
-        assert "changed" not in kernel.execute("%scriptenv status").stdout
+        assert "changed" not in kernel.execute("%scriptenv status").shown_text
         write_notebook(path, block("nspkg-one"))
         assert kernel.execute("x = 1").status == "ok"
         assert pip_list(environment_of(offline_home, path)) == {"alpha": "1.0"}
-        told = kernel.execute("%scriptenv status").stdout.splitlines()
+        told = kernel.execute("%scriptenv status").shown_text.splitlines()
         assert len([line for line in told if "file has changed" in line]) == 1, told
 
 
@@ -179,7 +179,7 @@ def test_changing_what_was_imported_needs_a_restart_and_waits_for_it(
         assert record["block"] == 'dependencies = ["alpha==1.0", "nspkg-two"]\n'
         status = kernel.execute("%scriptenv status")
         assert status.status == "ok"
-        assert "pending" in status.stdout
+        assert "pending" in status.shown_text
 
         kernel.restart()
         first = kernel.execute("import alpha, nspkg.one\nalpha.__version__")
@@ -263,7 +263,7 @@ def test_a_loaded_version_that_satisfies_everything_costs_no_restart_and_is_told
         done = kernel.execute(loose + "print(mine)")
         assert (done.status, done.shown_text) == ("ok", "1\n")
         assert pip_list(environment_of(offline_home, path)) == {"comm": "0.2.2"}
-        told = kernel.execute("%scriptenv status").stdout.splitlines()
+        told = kernel.execute("%scriptenv status").shown_text.splitlines()
         notes = [line for line in told if "comm" in line and "0.2.3" in line]
         assert len(notes) == 1, told
 
@@ -324,7 +324,7 @@ def test_a_failing_resolution_is_told_in_the_cell_and_mended_without_a_restart(
         assert not ran(kernel, "touched")
         status = kernel.execute("%scriptenv status")
         assert (status.status, status.error) == ("ok", None)
-        assert "state" in status.stdout
+        assert "state" in status.shown_text
 
         mended = kernel.execute(block("alpha==1.0") + "import alpha\nprint(alpha.__version__)")
         assert (mended.status, mended.shown_text) == ("ok", "1.0\n")

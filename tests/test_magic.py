@@ -50,10 +50,10 @@ def script(script: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_script(script, "beta")
 
 
-def test_the_extension_gives_a_line_magic(shell: Any) -> None:
+def test_the_extension_gives_a_line_and_a_cell_magic(shell: Any) -> None:
     magic = shell.find_line_magic("scriptenv")
     assert magic is not None
-    assert shell.find_cell_magic("scriptenv") is None
+    assert shell.find_cell_magic("scriptenv") is not None
     assert "[VERB] [SOURCE] [OPTIONS]" in (magic.__doc__ or "")
 
 

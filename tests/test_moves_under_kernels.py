@@ -284,7 +284,7 @@ def test_a_kernel_goes_on_in_its_environment_after_a_rename(offline_home: Home, 
         assert done.shown_text.strip() == "here", done.traceback
         assert prefix(kernel) == environment_of(path)
         assert installed(environment_of(path)) == {"alpha==1.0", "nspkg-one==1.0"}
-        told = kernel.execute("%scriptenv status").stdout
+        told = kernel.execute("%scriptenv status").shown_text
         assert re.search(rf"^source +{re.escape(str(new))}$", told, re.MULTILINE)
         assert f"`{path}` is not at its place any more; this kernel keeps its environment" in told
 

@@ -134,7 +134,7 @@ def test_a_restart_keeps_the_environment_as_it_was_executed_last(lab: JupyterSer
 
     assert (again.result, len(again.messages)) == ("'1.0'", 4)  # busy, input, result, idle
     assert prefix(where) == environment_of(path)
-    assert re.search(r"^declares +beta$", told.stdout, re.MULTILINE)
+    assert re.search(r"^declares +beta -> 1\.0$", told.shown_text, re.MULTILINE)
 
 
 def test_a_kernel_that_is_killed_comes_back_in_its_environment(lab: JupyterServer) -> None:
@@ -216,11 +216,11 @@ def test_a_renamed_notebook_keeps_its_environment_until_the_kernel_is_restarted(
         told_after = kernel.execute("%scriptenv status")
 
     sentence = f"`{before}` is not at its place any more; this kernel keeps its environment"
-    assert sentence in told.stdout
-    assert str(old) in told.stdout
-    assert sentence not in told_before.stdout
-    assert "any more" not in told_after.stdout
-    assert str(new) in told_after.stdout
+    assert sentence in told.shown_text
+    assert str(old) in told.shown_text
+    assert sentence not in told_before.shown_text
+    assert "any more" not in told_after.shown_text
+    assert str(new) in told_after.shown_text
 
 
 def test_a_notebook_in_a_renamed_folder_starts_where_the_folder_is_now(lab: JupyterServer) -> None:

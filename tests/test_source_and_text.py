@@ -158,11 +158,14 @@ def test_a_renamed_notebook_keeps_its_kernel_s_environment_until_the_restart(
     old = environment_of(offline_home, path)
     with opened(offline_home, path) as kernel:
         assert kernel.execute("import alpha").status == "ok"
-        assert "not at its place" not in kernel.execute("%scriptenv status").stdout
+        assert "not at its place" not in kernel.execute("%scriptenv status").shown_text
         new = path.rename(path.with_name("renamed.ipynb"))
         status = kernel.execute("%scriptenv status")
-        assert len([line for line in status.stdout.splitlines() if "not at its place" in line]) == 1
-        assert str(old) in status.stdout
+        assert (
+            len([line for line in status.shown_text.splitlines() if "not at its place" in line])
+            == 1
+        )
+        assert str(old) in status.shown_text
         more = kernel.execute(block("alpha==1.0", "nspkg-one") + "import nspkg.one")
         assert more.status == "ok", more.traceback
         assert prefix(kernel) == old

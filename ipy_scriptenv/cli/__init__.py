@@ -12,20 +12,26 @@ from typing import NoReturn
 
 import click
 
-from ipy_scriptenv import explaining
-from ipy_scriptenv.cli import core, lifecycle
+from ipy_scriptenv import explaining, settings
+from ipy_scriptenv.cli import core, declaring, lifecycle, locking, running
 from ipy_scriptenv.cli.common import command_line, fail
 from ipy_scriptenv.errors import EngineFailed, Interrupted, ScriptEnvError, WrongCall
 
-__all__ = ["command_line", "core", "lifecycle", "main"]
+__all__ = ["command_line", "core", "declaring", "lifecycle", "locking", "main", "running"]
+
+_COMPLETE = "_JUPYTER_SCRIPTENV_COMPLETE"
+"""By this variable a shell asks for completions; click's way."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; ends the process."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    as_json = "--json" in words
+    # Behind `run SOURCE`, a word is the script's.
+    as_json = "--json" in words and words[0] not in ("run", "console")
+    # A shell completes the name of one program, and `jupyter` is another's.
+    name = "jupyter scriptenv" if settings.variable(_COMPLETE) is None else "jupyter-scriptenv"
     try:
-        command_line.main(words, prog_name="jupyter scriptenv", standalone_mode=False)
+        command_line.main(words, prog_name=name, standalone_mode=False, complete_var=_COMPLETE)
     except ScriptEnvError as error:
         fail(error, as_json=as_json)
     except click.exceptions.Abort:

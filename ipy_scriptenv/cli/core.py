@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ipy_scriptenv import environments, present
+from ipy_scriptenv import card, environments, present
 from ipy_scriptenv.cli.common import JSON, SOURCE, absolute_python, command_line, show, teller
+from ipy_scriptenv.cli.locking import CHOOSING, PINS, choosing_of, pin_of
 from ipy_scriptenv.environments import ORDERS, STATES, Context
 
 __all__ = ["execute", "find", "list_", "status", "sync"]
@@ -17,16 +19,31 @@ __all__ = ["execute", "find", "list_", "status", "sync"]
 @command_line.command()
 @SOURCE
 @click.option("--python", metavar="REQUEST", help="A version, a range, or an interpreter's path.")
+@PINS
+@CHOOSING
 @JSON
-def sync(source: str, python: str | None, *, as_json: bool) -> None:
+def sync(
+    source: str,
+    python: str | None,
+    *,
+    locked: bool,
+    frozen: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Make the environment of SOURCE hold exactly what its block declares.
 
     The environment is made if it is missing, and rebuilt if it is damaged or its Python does not
     satisfy the block. With a kernel running in it, what that kernel has imported is left alone.
+    A lock decides the versions; one that is not for the block as it is now is brought up to date.
     """
+    choosing = choosing_of(**options)
+    pin = pin_of(locked=locked, frozen=frozen, choosing=choosing)
     context = Context(on_event=teller(as_json=as_json))
     request = absolute_python(python)
-    synced = environments.sync(environments.locate(source), context=context, python=request)
+    synced = environments.sync(
+        environments.locate(source), context=context, python=request, pin=pin, choosing=choosing
+    )
     environments.sweep_kernelspecs(context)
     show(present.sync_json(synced) if as_json else present.sync_text(synced))
 
@@ -47,7 +64,7 @@ def find(source: str, *, as_json: bool) -> None:
 def status(source: str, *, as_json: bool) -> None:
     """Compare what SOURCE declares with what its environment holds."""
     found = environments.status(environments.locate(source), context=Context())
-    show(present.status_json(found) if as_json else present.status_text(found))
+    show(card.status_json(found) if as_json else card.status_text(found))
 
 
 @command_line.command(name="list")
@@ -75,8 +92,14 @@ def list_(
 @command_line.command()
 @click.argument("notebook")
 @click.option("-o", "--output", metavar="FILE", help="Write the executed notebook to FILE.")
+@click.option(
+    "--strict", is_flag=True, help="A cell fails that uses what the notebook does not declare."
+)
+@PINS
 @JSON
-def execute(notebook: str, output: str | None, *, as_json: bool) -> None:
+def execute(
+    notebook: str, output: str | None, *, strict: bool, locked: bool, frozen: bool, as_json: bool
+) -> None:
     """Run NOTEBOOK's cells in its own environment, without a browser.
 
     Shows what the cells print. The exit code is 1 if a cell fails; FILE is written in that case
@@ -90,6 +113,8 @@ def execute(notebook: str, output: str | None, *, as_json: bool) -> None:
         source,
         context=context,
         output=None if output is None else Path(output),
+        strict=strict,
+        pin=pin_of(locked=locked, frozen=frozen),
         show=None if as_json else lambda text: click.echo(text, nl=False),
     )
     if as_json:

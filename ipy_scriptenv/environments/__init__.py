@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from ipy_scriptenv.environments.declared import Drift, Met, Undeclared
+from ipy_scriptenv.environments.declaring import (
+    Declared,
+    Edit,
+    Edited,
+    Verb,
+    cell_of_block,
+    cell_with,
+    declare,
+    declare_given,
+    edit_given,
+    init,
+)
 from ipy_scriptenv.environments.doctor import Finding, examine, mend
-from ipy_scriptenv.environments.job import Asker
+from ipy_scriptenv.environments.exporting import Form, export, tree
+from ipy_scriptenv.environments.job import ALL_PACKAGES, Asker, Choosing, Pin
+from ipy_scriptenv.environments.locking import Locked, check_lock, lock, relocked
 from ipy_scriptenv.environments.looking import (
     ORDERS,
     STATES,
@@ -19,6 +34,7 @@ from ipy_scriptenv.environments.moving import Moved, adopt, move, whereabouts
 from ipy_scriptenv.environments.registering import register, unregister
 from ipy_scriptenv.environments.removing import delete, prune, sweep_kernelspecs
 from ipy_scriptenv.environments.sources import (
+    address,
     can_be_source,
     check,
     locate,
@@ -40,36 +56,58 @@ from ipy_scriptenv.environments.superfluous import Item, ItemKind, Kept, prunabl
 from ipy_scriptenv.environments.syncing import Action, Synced, sync
 
 __all__ = [
+    "ALL_PACKAGES",
     "EPHEMERAL",
     "ORDERS",
     "STATES",
     "Action",
     "Asker",
+    "Choosing",
     "Context",
+    "Declared",
+    "Drift",
+    "Edit",
+    "Edited",
     "Finding",
+    "Form",
     "Found",
     "Item",
     "ItemKind",
     "Kept",
     "Listed",
+    "Locked",
+    "Met",
     "Moved",
+    "Pin",
     "Start",
     "Status",
     "Synced",
+    "Undeclared",
+    "Verb",
+    "address",
     "adopt",
     "became_ready",
     "can_be_source",
+    "cell_of_block",
+    "cell_with",
     "check",
+    "check_lock",
+    "declare",
+    "declare_given",
     "delete",
     "discard",
     "distrust",
+    "edit_given",
     "examine",
+    "export",
     "find",
+    "init",
     "list_environments",
     "loaded_otherwise",
     "locate",
     "locate_gone",
     "locate_or_gone",
+    "lock",
     "mend",
     "move",
     "name_of",
@@ -77,10 +115,12 @@ __all__ = [
     "prunable",
     "prune",
     "register",
+    "relocked",
     "start",
     "status",
     "sweep_kernelspecs",
     "sync",
+    "tree",
     "unregister",
     "whereabouts",
 ]

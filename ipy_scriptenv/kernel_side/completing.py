@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import check, hosts
@@ -47,9 +47,13 @@ class Completion:
         self.fresh = True
         self.on_user_code: Callable[[], None] = lambda: None
         self.always = os.environ.get("SCRIPTENV_SYNC") == "always"
+        # A kernel that a cell starts is not meant.
+        self.strict = os.environ.pop("SCRIPTENV_STRICT", "") == "1"
         self._source = record["source"].get("path")
         self._runs_on = (record["python"]["base"], record["kernel"])
         self._first = True
+        # The text of the cell with a block that was executed last.
+        self.block_cell: str | None = None
         # What stands in the way: a request that failed, a block that cannot be read, a new start.
         self._failed: dict[str, Any] | None = None
         self._unreadable: Failed | None = None
@@ -101,26 +105,54 @@ class Completion:
         elif self.packages.imports_changed():
             self._count_cells(0)
 
-    def sync(self, on_event: _Listener) -> dict[str, Any]:
+    def sync(self, on_event: _Listener, upgrade: Sequence[str] = ()) -> dict[str, Any]:
         """Bring the environment to exactly what is declared, for ``%scriptenv sync``.
 
+        :param upgrade: packages that may be newer than they are; ``*`` for every one
         :raises Failed: with the host's error
         """
         begun = self._interrupts
         self._take_turn(begun)
         try:
             request = {"op": "sync", "given": False, "block": None, "exact": True}
+            request["upgrade"] = [*upgrade]
             return self._sync(request, on_event, begun)
         finally:
             self._turn.release()
 
-    def verb(self, words: list[str], on_event: _Listener) -> dict[str, Any]:
+    def declare(self, words: list[str], on_event: _Listener) -> dict[str, Any]:
+        """Change what the notebook declares, for ``%scriptenv add`` and its like.
+
+        The answer holds the new text of the block's cell, which counts as executed from now on.
+
+        :raises Failed: with the host's error. Where that is a restart, it holds the text too, and
+            the next start takes it over; otherwise nothing was changed.
+        """
+        begun = self._interrupts
+        self._take_turn(begun)
+        try:
+            request = {"op": "declare", "words": words, "cell": self.block_cell, "exact": True}
+            try:
+                answer = self._sync(request, on_event, begun)
+            except Failed as failed:
+                self.block_cell = failed.error.get("cell", self.block_cell)
+                raise
+            self.block_cell = answer["cell"]
+            return answer
+        finally:
+            self._turn.release()
+
+    def verb(
+        self, words: list[str], on_event: _Listener, *, notes: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Have a host answer a line of ``%scriptenv`` that changes nothing here.
 
+        :param notes: what this kernel adds to its status
         :raises Failed: with the host's error
         """
         try:
-            answer = self._ask({"op": "verb", "words": words}, on_event, self._interrupts)
+            request = {"op": "verb", "words": words, "notes": [*notes]}
+            answer = self._ask(request, on_event, self._interrupts)
         except hosts.HostGone as gone:
             raise without_host(str(gone)) from None
         if answer["event"] == "error":
@@ -143,6 +175,7 @@ class Completion:
         unsettled = self._is_unsettled()
         if block is not None:
             self._unreadable = None
+            self.block_cell = code
             changed = check.surroundings_changed(self.record, os.environ)
             if unsettled or changed or self._failed or not self._is_recorded(block.toml):
                 return {"op": "sync", "given": True, "block": block.toml, "line": block.line}
@@ -266,7 +299,11 @@ class Completion:
         with self._counting:
             self._running_cells += change
             if self.lock is not None:
-                self.lock.tell(self.packages.imported(), busy=self._running_cells > 0)
+                self.lock.tell(
+                    self.packages.imported(),
+                    busy=self._running_cells > 0,
+                    undeclared=self.packages.undeclared,
+                )
 
     def notes(self) -> list[str]:
         """What `status` adds about this very kernel, a sentence each."""
@@ -290,7 +327,7 @@ class Completion:
 
     def _without_host(self, request: dict[str, Any], words: str) -> dict[str, Any]:
         """Go on with an environment that is in sync; refuse otherwise."""
-        if self._seems_in_sync(request):
+        if request["op"] == "sync" and self._seems_in_sync(request):
             note = "ipy-scriptenv is not installed any more; the environment stays as it is."
             return {"event": "done", "note": note}
         raise without_host(words)

@@ -7,8 +7,9 @@ import shlex
 import sys
 from typing import Any
 
+from . import cells, declaring, hosts
 from .completing import Completion
-from .failing import Failed
+from .failing import Failed, without_host
 
 __all__ = ["register_magics"]
 
@@ -19,7 +20,7 @@ def register_magics(shell: Any, completion: Completion) -> None:
 
     def scriptenv(line: str) -> None:
         """%scriptenv [VERB] [SOURCE] [OPTIONS]: this notebook's environment."""
-        _scriptenv(completion, line)
+        _scriptenv(shell, completion, line)
 
     def pip(line: str) -> None:
         """%pip install X: into this notebook's environment."""
@@ -37,8 +38,20 @@ def register_magics(shell: Any, completion: Completion) -> None:
         completion.look_at_record()
         completion.packages.refresh()
 
-    for function in (scriptenv, pip, uv):
+    def conda(line: str) -> None:
+        """%conda is not used here: it says what is. Nothing is run."""
+        print(_instead_of_conda(line), file=sys.stderr)
+
+    for name in ("mamba", "micromamba"):
+        shell.register_magic_function(conda, "line", name)
+    for function in (scriptenv, pip, uv, conda):
         shell.register_magic_function(function, "line")
+    cells.register_cells(shell, lambda: _host_command(completion))
+
+    def installed() -> list[str]:
+        return [package["name"] for package in completion.record["packages"]]
+
+    declaring.complete_verbs(shell, installed)
     _accept_extension(shell.extension_manager)
 
 
@@ -52,7 +65,7 @@ def _accept_extension(manager: Any) -> None:
     manager.load_extension = load_extension
 
 
-def _scriptenv(completion: Completion, line: str) -> None:
+def _scriptenv(shell: Any, completion: Completion, line: str) -> None:
     try:
         words = shlex.split(line)
     except ValueError as error:
@@ -62,20 +75,59 @@ def _scriptenv(completion: Completion, line: str) -> None:
     verb = words[0] if words else "status"
     mine = len(words) <= 1
     try:
-        if verb == "sync" and mine:
+        if verb == "run" and len(words) > 1 and words[1] != "--help":
+            cells.run_line(words[1:], lambda: _host_command(completion))
+            return
+        if declaring.is_for_own_block(words):
+            declaring.declare(shell, completion, words, _tell)
+            return
+        if verb == "upgrade" and not declaring.names_source(words):
+            answer = completion.sync(_tell, upgrade=words[1:] or ["*"])
+        elif verb == "sync" and mine:
             answer = completion.sync(_tell)
         else:
-            answer = completion.verb(words or ["status"], _tell)
+            notes = completion.notes() if words in ([], ["status"]) else ()
+            answer = completion.verb(words or ["status"], _tell, notes=notes)
     except Failed as failed:
         print("\n".join(failed.lines()), file=sys.stderr)
         return
-    if answer.get("text"):
+    if answer.get("html"):
+        data = {"text/plain": answer["text"].rstrip(), "text/html": answer["html"]}
+        shell.display_pub.publish(data)
+    elif answer.get("text"):
         print(answer["text"], end="")
     if answer.get("replace"):
         print(f"Restart the kernel: {answer['replace']}.", file=sys.stderr)
-    if verb == "status" and mine:
-        for note in completion.notes():
-            print(note)
+
+
+def _instead_of_conda(line: str) -> str:
+    """Say how to do what a line of ``%conda`` asks for."""
+    words = line.split()
+    verb = words[0] if words else ""
+    names = " ".join(word for word in words[1:] if not word.startswith("-")) or "NAME"
+    instead = {
+        "install": f"%scriptenv add {names}",
+        "remove": f"%scriptenv remove {names}",
+        "uninstall": f"%scriptenv remove {names}",
+        "update": f"%scriptenv upgrade {names}",
+        "upgrade": f"%scriptenv upgrade {names}",
+        "list": "%pip list",
+    }.get(verb, "%scriptenv add NAME")
+    return (
+        "This notebook's packages are its own, from a Python package index; no conda environment "
+        f"belongs to it, and nothing was run. Instead: {instead}"
+    )
+
+
+def _host_command(completion: Completion) -> tuple[list[str], dict[str, str]]:
+    """Give the command line of the newest host that is there, and the variables for it.
+
+    :raises Failed: if there is none
+    """
+    found = hosts.reachable(completion.record)
+    if not found:
+        raise without_host("")
+    return [found[0], "-P", "-m", "ipy_scriptenv"], hosts.variables(completion.initial)
 
 
 def _tell(event: dict[str, Any]) -> None:
