@@ -32,8 +32,8 @@ class Leftover:
 def sweep(store: Store, name: EnvironmentName) -> None:
     """Remove what a crash left of builds of *name*; the caller holds its exclusive lock.
 
-    So goes what was thrown away already, and what is left of parts that environments share, unless
-    somebody is at work on it.
+    So goes what was thrown away already, and what is left of others, whose next start may never
+    come, and of parts that environments share, unless somebody is at work on it.
     """
     put_back(store, name)
     for folder, mine in (
@@ -54,15 +54,15 @@ def sweep(store: Store, name: EnvironmentName) -> None:
     if trash:
         # It may be large, and another process may be at it: nobody waits for it.
         threading.Thread(target=_remove_all, args=(trash,)).start()
-    for folder in (store.layers, store.kernel_sides):
+    for folder in (store.building, store.layers, store.kernel_sides):
         for entry in entries(folder):
             guard = _guard(entry.name)
-            if entry.name.startswith(".building-") and guard is not None:
+            if entry.name.startswith((".building-", ".replaced-")) and guard not in (None, name):
                 with (
                     contextlib.suppress(ScriptEnvError, OSError),
-                    exclusive(store.lock(guard), timeout=0),
+                    exclusive(store.lock(str(guard)), timeout=0),
                 ):
-                    _remove(Path(entry.path))
+                    remove_leftover(store, Leftover(path=Path(entry.path), guard=guard))
 
 
 def _remove_all(paths: Iterable[Path]) -> None:
@@ -98,8 +98,9 @@ def remove_leftover(store: Store, left: Leftover) -> bool:
 
     An environment that was taken its name in the middle of a swap gets it again.
     """
-    if left.path.name.startswith(".replaced-") and left.guard is not None:
-        put_back(store, EnvironmentName(left.guard))
+    is_environment = left.guard is not None and is_environment_name(left.guard)
+    if is_environment and left.path.name.startswith(".replaced-"):
+        put_back(store, EnvironmentName(str(left.guard)))
     if os.path.lexists(left.path):
         _remove(left.path)
     return not os.path.lexists(left.path)
