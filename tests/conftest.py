@@ -300,6 +300,7 @@ def _move_in(path: Path, uv_cache: Path, patch: pytest.MonkeyPatch) -> Home:
         "SCRIPTENV_HOME": home.scriptenv,
         "UV_CACHE_DIR": uv_cache,
         "XDG_CACHE_HOME": path / "cache",
+        "XDG_CONFIG_DIRS": path / "system-config",
         "XDG_CONFIG_HOME": path / "config",
         "XDG_DATA_HOME": path / "data",
         "XDG_STATE_HOME": path / "state",

@@ -188,7 +188,10 @@ def leave_alias(
     title = f"{_file_name(source)} (before it was renamed)"
     written = kernelspec(source, environment, curve=curve, title=title)
     written["metadata"]["scriptenv"]["alias"] = target
-    _write(name, written)
+    beside = kernelspec_folder(target)
+    with explained(beside):
+        beside.mkdir(parents=True, exist_ok=True)
+    _rewrite(name, written, beside=beside)
 
 
 def ours(
@@ -287,16 +290,21 @@ def _write(name: EnvironmentName, data: dict[str, Any]) -> None:
 
 
 def _retitle(name: EnvironmentName, title: str, *, beside: Path) -> None:
-    """Give another's kernelspec its display name.
-
-    :param beside: the folder of one's own: what a kill leaves is found there
-    """
+    """Give another's kernelspec its display name; *beside* is the folder of one's own."""
     data = _read(kernelspec_folder(name))
     if data is not None and data.get("display_name") != f"scriptenv: {title}":
-        text = json.dumps({**data, "display_name": f"scriptenv: {title}"}, indent=1)
-        path = kernelspec_folder(name) / "kernel.json"
-        with explained(path):
-            write_atomically(path, text.encode(), mode=0o644, beside=beside)
+        _rewrite(name, {**data, "display_name": f"scriptenv: {title}"}, beside=beside)
+
+
+def _rewrite(name: EnvironmentName, data: dict[str, Any], *, beside: Path) -> None:
+    """Change a kernelspec that is there.
+
+    :param beside: where it is written first: what a kill leaves there is found by the next start
+    """
+    path = kernelspec_folder(name) / "kernel.json"
+    with explained(path):
+        text = json.dumps(data, indent=1)
+        write_atomically(path, text.encode(), mode=0o644, beside=beside)
 
 
 def _titles(
