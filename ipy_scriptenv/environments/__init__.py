@@ -1,59 +1,66 @@
-"""The verbs. They return results and never print."""
+"""The verbs. They return results and never print.
+
+Each is loaded when it is first asked for: a sync for a cell is waited for, and needs few of them.
+"""
 
 from __future__ import annotations
 
-from ipy_scriptenv.environments.declared import Drift, Met, Undeclared
-from ipy_scriptenv.environments.declaring import (
-    Declared,
-    Edit,
-    Edited,
-    Verb,
-    cell_of_block,
-    cell_with,
-    declare,
-    declare_given,
-    edit_given,
-    init,
-)
-from ipy_scriptenv.environments.doctor import Finding, examine, mend
-from ipy_scriptenv.environments.exporting import Form, export, tree
-from ipy_scriptenv.environments.job import ALL_PACKAGES, Asker, Choosing, Pin
-from ipy_scriptenv.environments.locking import Locked, check_lock, lock, relocked
-from ipy_scriptenv.environments.looking import (
-    ORDERS,
-    STATES,
-    Found,
-    Listed,
-    Status,
-    find,
-    list_environments,
-    loaded_otherwise,
-    status,
-)
-from ipy_scriptenv.environments.moving import Moved, adopt, move, whereabouts
-from ipy_scriptenv.environments.registering import register, unregister
-from ipy_scriptenv.environments.removing import delete, prune, sweep_kernelspecs
-from ipy_scriptenv.environments.sources import (
-    address,
-    can_be_source,
-    check,
-    locate,
-    locate_gone,
-    locate_or_gone,
-    name_of,
-)
-from ipy_scriptenv.environments.standing import Context
-from ipy_scriptenv.environments.starting import (
-    EPHEMERAL,
-    Start,
-    became_ready,
-    discard,
-    distrust,
-    prepare,
-    start,
-)
-from ipy_scriptenv.environments.superfluous import Item, ItemKind, Kept, prunable
-from ipy_scriptenv.environments.syncing import Action, Synced, sync
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ipy_scriptenv.environments.declared import Drift, Met, Undeclared
+    from ipy_scriptenv.environments.declaring import (
+        Declared,
+        Edit,
+        Edited,
+        Verb,
+        cell_of_block,
+        cell_with,
+        declare,
+        declare_given,
+        edit_given,
+        init,
+    )
+    from ipy_scriptenv.environments.doctor import Finding, examine, mend
+    from ipy_scriptenv.environments.exporting import Form, export, tree
+    from ipy_scriptenv.environments.job import ALL_PACKAGES, Asker, Choosing, Pin
+    from ipy_scriptenv.environments.locking import Locked, check_lock, lock, relocked
+    from ipy_scriptenv.environments.looking import (
+        ORDERS,
+        STATES,
+        Found,
+        Listed,
+        Status,
+        find,
+        list_environments,
+        loaded_otherwise,
+        status,
+    )
+    from ipy_scriptenv.environments.moving import Moved, adopt, move, whereabouts
+    from ipy_scriptenv.environments.registering import register, unregister
+    from ipy_scriptenv.environments.removing import delete, prune, sweep_kernelspecs
+    from ipy_scriptenv.environments.sources import (
+        address,
+        can_be_source,
+        check,
+        locate,
+        locate_gone,
+        locate_or_gone,
+        name_of,
+    )
+    from ipy_scriptenv.environments.standing import Context
+    from ipy_scriptenv.environments.starting import (
+        EPHEMERAL,
+        Start,
+        became_ready,
+        discard,
+        distrust,
+        prepare,
+        start,
+    )
+    from ipy_scriptenv.environments.superfluous import Item, ItemKind, Kept, prunable
+    from ipy_scriptenv.environments.syncing import Action, Synced, sync
 
 __all__ = [
     "ALL_PACKAGES",
@@ -124,3 +131,62 @@ __all__ = [
     "unregister",
     "whereabouts",
 ]
+
+_PLACES = {
+    "declared": ("Drift", "Met", "Undeclared"),
+    "declaring": (
+        "Declared",
+        "Edit",
+        "Edited",
+        "Verb",
+        "cell_of_block",
+        "cell_with",
+        "declare",
+        "declare_given",
+        "edit_given",
+        "init",
+    ),
+    "doctor": ("Finding", "examine", "mend"),
+    "exporting": ("Form", "export", "tree"),
+    "job": ("ALL_PACKAGES", "Asker", "Choosing", "Pin"),
+    "locking": ("Locked", "check_lock", "lock", "relocked"),
+    "looking": (
+        "Found",
+        "Listed",
+        "ORDERS",
+        "STATES",
+        "Status",
+        "find",
+        "list_environments",
+        "loaded_otherwise",
+        "status",
+    ),
+    "moving": ("Moved", "adopt", "move", "whereabouts"),
+    "registering": ("register", "unregister"),
+    "removing": ("delete", "prune", "sweep_kernelspecs"),
+    "sources": (
+        "address",
+        "can_be_source",
+        "check",
+        "locate",
+        "locate_gone",
+        "locate_or_gone",
+        "name_of",
+    ),
+    "standing": ("Context",),
+    "starting": ("EPHEMERAL", "Start", "became_ready", "discard", "distrust", "prepare", "start"),
+    "superfluous": ("Item", "ItemKind", "Kept", "prunable"),
+    "syncing": ("Action", "Synced", "sync"),
+}
+"""In which module each name is."""
+
+_MODULES = {name: module for module, names in _PLACES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -49,10 +49,10 @@ __all__ = [
     "status",
 ]
 
-STATES = ("in-sync", "stale", "pending", "broken", "orphan", "changed")
+STATES: tuple[str, ...] = ("in-sync", "stale", "pending", "broken", "orphan", "changed")
 """What a listing tells of an environment, from stats and records alone."""
 
-ORDERS = ("name", "source", "state", "python", "size", "used")
+ORDERS: tuple[str, ...] = ("name", "source", "state", "python", "size", "used")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,7 @@ def sync(
     folder: Path | None = None,
     pin: Pin = Pin.UPDATE,
     choosing: Choosing | None = None,
+    keep_refused: bool = True,
 ) -> Synced:
     """Make the environment of *source* hold exactly what is declared; make it if it is missing.
 
@@ -124,6 +125,8 @@ def sync(
     :param pin: what the source's lock means; without an asker, one that is out of date is written
         anew, or this is refused
     :param choosing: how versions are chosen in this call alone
+    :param keep_refused: whether what is refused because of a running kernel waits for the next
+        start
     :raises ScriptEnvError: nothing that stood is changed, or the environment is marked for a
         rebuild
     """
@@ -171,7 +174,7 @@ def sync(
         try:
             synced, changed = _carry_out(job, exact=exact, rebuild=rebuild)
         except (RestartNeeded, EnvironmentInUse):
-            if not rebuild:
+            if not rebuild and keep_refused:
                 _keep_pending(job)
             raise
         return replace(synced, replace=replacement_reason(job, synced.record, changed))

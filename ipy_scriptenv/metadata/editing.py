@@ -20,6 +20,7 @@ from ipy_scriptenv.metadata.declaration import read_toml
 from ipy_scriptenv.metadata.documents import Kind, read_document
 from ipy_scriptenv.metadata.notebooks import edited_notebook, new_notebook
 from ipy_scriptenv.metadata.positions import string_array, value_span
+from ipy_scriptenv.metadata.sources_table import other_tables, with_sources
 from ipy_scriptenv.metadata.splicing import Splice, block_splices, new_block_splice, spliced
 
 __all__ = [
@@ -44,8 +45,8 @@ def edited_toml(old: str, new: str) -> str:
     """Give the text of a block that says what *new* says and changes as little of *old* as it can.
 
     Items of ``dependencies`` that stay keep quotes, layout and comments; others go with the comment
-    on their line, and new ones come where *new* has them, in the array's own style. Adding and
-    then removing gives the same text. If anything but ``dependencies`` and ``requires-python``
+    on their line, and new ones come where *new* has them, in the array's own style; so does each
+    line of ``[tool.uv.sources]``. Adding and then removing gives the same text. If anything else
     differs, or a key is written so that its place is not sure, *new* is given as it is.
 
     :param old: the content of the block as the user wrote it
@@ -55,7 +56,7 @@ def edited_toml(old: str, new: str) -> str:
     before, after = read_toml(old), read_toml(new)
     if before == after:
         return old
-    edited = _edited(old, before, after)
+    edited = _edited(old, new, before, after)
     if edited is None:
         return new
     try:
@@ -103,18 +104,21 @@ def new_script(toml: str) -> bytes:
     return with_block("", toml).encode()
 
 
-def _edited(old: str, before: dict[str, Any], after: dict[str, Any]) -> str | None:
+def _edited(old: str, new: str, before: dict[str, Any], after: dict[str, Any]) -> str | None:
     python, packages = "requires-python", "dependencies"
-    own = {python, packages}
-    if {k: v for k, v in before.items() if k not in own} != {
-        k: v for k, v in after.items() if k not in own
-    }:
+    rest, rest_after = (
+        {key: value for key, value in tables.items() if key not in (python, packages)}
+        for tables in (before, after)
+    )
+    if other_tables(rest) != other_tables(rest_after):
         return None
     text: str | None = old
     if before.get(packages) != after.get(packages):
         text = _with_items(old, packages, before.get(packages), after.get(packages))
     if text is not None and before.get(python) != after.get(python):
-        return _with_string(text, python, after.get(python))
+        text = _with_string(text, python, after.get(python))
+    if text is not None and rest != rest_after:
+        return with_sources(text, new)
     return text
 
 
