@@ -162,5 +162,5 @@ def _value(name: str, value: str, status: Status) -> str:
         count = f"{len(status.installed)} distributions"
         return f"<details><summary>{count}</summary>{shown}</details>"
     if name in ("source", "environment", "kernelspec"):
-        return f'<code style="background: none; color: inherit">{shown}</code>'
+        return f'<code style="background: none; color: inherit; padding: 0">{shown}</code>'
     return shown

@@ -11,6 +11,7 @@ from typing import Any
 from ipy_scriptenv import environments, settings
 from ipy_scriptenv.environments import Context, Pin
 from ipy_scriptenv.errors import EngineFailed, NotANotebook, ScriptEnvError
+from ipy_scriptenv.files import explained, rewrite
 from ipy_scriptenv.identity import kernelspec_name
 from ipy_scriptenv.record import Source
 
@@ -63,6 +64,7 @@ def execute(
     :param show: gets the text of each cell's output
     :param strict: whether a cell fails that uses what the notebook does not declare
     :raises NotANotebook: if *source* is none
+    :raises SourceChanged: if *output* is the notebook, and somebody saved it meanwhile
     :raises ScriptEnvError: if no kernel can run there
     """
     import nbformat
@@ -72,15 +74,18 @@ def execute(
     path = Path(source.path or "")
     if path.suffix.lower() != ".ipynb":
         msg = f"`{source}` is no notebook."
-        raise NotANotebook(msg, hint="Run a script with its interpreter: `jupyter scriptenv find`.")
+        raise NotANotebook(msg, hint=f"A script is run by `jupyter scriptenv run {path.name}`.")
     environments.check(source)
     if pin is not Pin.UPDATE:
         # The kernel then finds everything as it is to be.
         environments.sync(source, context=context, pin=pin)
     # The kernelspec must stand before a client can name it.
     started = environments.start(source, context=context, wait=settings.lock_timeout())
+    # What cells do from now on is theirs to tell.
+    context.on_event({"event": "done"})
     try:
-        notebook = nbformat.read(path, as_version=4)
+        data = path.read_bytes()
+        notebook = nbformat.reads(data.decode("utf-8-sig"), as_version=4)
     except Exception as invalid:
         msg = f"`{path}` is no notebook that can be run: {invalid}"
         raise NotANotebook(msg) from invalid
@@ -109,7 +114,7 @@ def execute(
         msg = f"The kernel ended while the notebook ran: {failure!r}"
         raise EngineFailed(msg) from failure
     if output is not None:
-        _write(nbformat.writes(notebook), output)
+        _write(nbformat.writes(notebook), output, notebook=path, read=data)
     return Outcome(
         notebook=path,
         output=None if output is None else output.absolute(),
@@ -126,9 +131,23 @@ def _kernel_environment(*, strict: bool) -> dict[str, str]:
     return {name: value for name, value in variables.items() if name not in outer}
 
 
-def _write(text: str, output: Path) -> None:
+def _write(text: str, output: Path, *, notebook: Path, read: bytes) -> None:
+    """Write the executed notebook, whole or not at all.
+
+    :param notebook: the one that was executed; what *output* else holds is replaced
+    :param read: its content when it was read
+    """
+    # Half of a surrogate pair in an output becomes its escape, which JSON has too.
+    data = text.encode("utf-8", "backslashreplace")
     try:
-        output.write_text(text, "utf-8")
+        if output.exists() and not output.is_file():
+            # A terminal or a pipe, which cannot be replaced.
+            output.write_bytes(data)
+            return
+        with explained(output):
+            is_itself = output.exists() and output.samefile(notebook)
+            before = output.read_bytes() if output.exists() else None
+            rewrite(output, data, expected=read if is_itself else before)
     except OSError as error:
         msg = f"`{output}` could not be written: {error.strerror}."
         raise ScriptEnvError(msg) from error

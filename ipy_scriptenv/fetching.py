@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import time
+import queue
+import threading
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from pathlib import PurePosixPath
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
@@ -28,7 +29,7 @@ LARGEST = 10 * 2**20
 _PATIENCE = 30.0
 """Seconds that the other side may say nothing."""
 _WHOLE = 60.0
-"""Seconds that all of it may take."""
+"""Seconds that all of it may take: names, redirects, headers and content."""
 _PIECE = 1 << 16
 _RAW = "Name the address of the file itself, not of a page that shows it."
 
@@ -74,12 +75,36 @@ def fetch(url: str) -> Fetched:
     :raises Offline: if the other side cannot be reached, or takes too long
     """
     opener = _opener(url)
+    given: queue.SimpleQueue[Fetched | Exception] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            given.put(_fetched(opener, url))
+        except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+            given.put(error)
+
+    # A thread that is left behind, for a socket's own limit begins anew with each byte.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        found = given.get(timeout=_WHOLE)
+    except queue.Empty:
+        msg = f"`{shown(url)}` takes longer than {_WHOLE:.0f} s."
+        raise Offline(msg, hint="Try again.") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _fetched(opener: OpenerDirector, url: str) -> Fetched:
     request = Request(url, headers={"User-Agent": "ipy-scriptenv"})  # noqa: S310 - it was checked
     try:
         with opener.open(request, timeout=_PATIENCE) as response:
             data, came_from = _read(response, url), response.url
     except HTTPError as error:
         raise NotFound(f"`{shown(url)}` cannot be fetched: HTTP status {error.code}.") from error
+    except IncompleteRead as error:
+        msg = f"`{shown(url)}` did not come whole: the other side ended too early."
+        raise Offline(msg, hint="Try again.") from error
     except (URLError, HTTPException, OSError) as error:
         reason = shown(str(getattr(error, "reason", error)))
         hint = "Check the network and the proxy, then try again."
@@ -112,15 +137,15 @@ class _Redirects(HTTPRedirectHandler):
 
 
 def _read(response: Any, url: str) -> bytes:
-    end = time.monotonic() + _WHOLE
     data = b""
     while piece := response.read1(_PIECE):
         data += piece
         if len(data) > LARGEST:
             limit = f"{LARGEST // 2**20} MiB"
             raise NotASource(f"`{shown(url)}` is larger than {limit}; no script is.", hint=_RAW)
-        if time.monotonic() > end:
-            raise Offline(f"`{shown(url)}` takes longer than {_WHOLE:.0f} s.", hint="Try again.")
+    # `read1` takes an early end for the end; this is what the headers promise and did not come.
+    if response.length:
+        raise IncompleteRead(data, response.length)
     return data
 
 

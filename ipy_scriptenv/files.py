@@ -26,6 +26,7 @@ __all__ = [
     "is_gone",
     "read_regular",
     "remove_tree",
+    "remove_unchanged",
     "rewrite",
     "stat_of",
     "write_atomically",
@@ -76,30 +77,21 @@ def write_atomically(
     data: bytes,
     *,
     mode: int = 0o600,
-    exact_mode: bool = False,
     beside: Path | None = None,
 ) -> None:
     """Write a file whole or not at all.
 
-    :param exact_mode: whether the process's umask takes nothing from *mode*
     :param beside: where it is written first, on the same file system; default: its own folder
     """
-    temporary = (beside or path.parent) / f".{path.name}-{secrets.token_hex(4)}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        if exact_mode:
-            temporary.chmod(mode)
+    temporary = _beside(path, folder=beside)
+    with _written(temporary, data, mode=mode):
         temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def rewrite(path: Path, data: bytes, *, expected: bytes | None) -> None:
     """Give a file of the user's another content, whole or not at all; its mode stays.
+
+    So it is after a power cut too.
 
     :param path: where a symbolic link leads, the file there is meant
     :param expected: what it held when it was read; ``None``: there was no such file
@@ -110,13 +102,75 @@ def rewrite(path: Path, data: bytes, *, expected: bytes | None) -> None:
         path = path.resolve()
         found = None if is_gone(path) else path.read_bytes()
         if found != expected:
-            msg = f"`{path}` was changed by somebody else meanwhile; nothing was written to it."
-            raise SourceChanged(msg)
+            raise _changed(path)
+        temporary = _beside(path)
         if found is None:
-            write_atomically(path, data, mode=0o666)
-        else:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            write_atomically(path, data, mode=mode, exact_mode=True)
+            with _written(temporary, data, mode=0o666, durable=True):
+                _give_name(temporary, path)
+            return
+        mode = stat.S_IMODE(path.stat().st_mode)
+        with _written(temporary, data, mode=mode, durable=True):
+            # The umask has no say in a mode that the file has already.
+            temporary.chmod(mode)
+            temporary.replace(path)
+
+
+def _beside(path: Path, *, folder: Path | None = None) -> Path:
+    return (folder or path.parent) / f".{path.name}-{secrets.token_hex(4)}"
+
+
+@contextlib.contextmanager
+def _written(temporary: Path, data: bytes, *, mode: int, durable: bool = False) -> Iterator[None]:
+    """Write a new file, which has another name at the end or is gone.
+
+    :param durable: whether to wait until it is on the disk: a file system may keep a rename and
+        lose what was written before it
+    """
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(descriptor)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _give_name(temporary: Path, path: Path) -> None:
+    """Have a new file under its name, but replace nothing that came there meanwhile.
+
+    :raises SourceChanged: if something did
+    """
+    try:
+        try:
+            # Unlike a rename, a link fails where something stands.
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            # Not every file system has links. There the name is taken first.
+            path.touch(exist_ok=False)
+            temporary.replace(path)
+    except FileExistsError as error:
+        raise _changed(path) from error
+
+
+def _changed(path: Path) -> SourceChanged:
+    msg = f"`{path}` was changed by somebody else meanwhile; nothing was written to it."
+    return SourceChanged(msg)
+
+
+def remove_unchanged(path: Path, *, written: bytes) -> None:
+    """Take a new file of ours back, unless somebody has saved another content in it.
+
+    :param written: what it was made with
+    """
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == written:
+            path.unlink()
 
 
 def remove_tree(path: Path) -> None:

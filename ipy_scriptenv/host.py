@@ -12,9 +12,11 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ipy_scriptenv import card, environments, explaining, magic_line, present
 from ipy_scriptenv.cli.declaring import edit_of
@@ -32,7 +34,7 @@ from ipy_scriptenv.plan import Loaded
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Record
 from ipy_scriptenv.store import Store
-from ipy_scriptenv.uv import Event
+from ipy_scriptenv.uv import Event, ignore
 
 __all__ = ["main"]
 
@@ -46,10 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
     if words[:1] == ["--tool"]:
         return tools.run_tool(Path(words[1]), words[2], words[3:])
     cancel = Cancel()
+    # What a verb prints is caught, and its steps are told meanwhile.
+    tell = partial(_tell, sys.stdout)
     request = json.loads(sys.stdin.readline() or "{}")
     threading.Thread(target=_watch_input, args=(cancel,), daemon=True).start()
     try:
-        answer = _serve(request, cancel)
+        answer = _serve(request, cancel, tell)
     except ScriptEnvError as error:
         interrupted = Interrupted("Completing the environment was interrupted.")
         answer = _error(interrupted if cancel.is_set else error)
@@ -57,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         answer = _error(explaining.from_os_error(error))
     except Exception as error:  # noqa: BLE001 - the kernel must hear of it
         answer = _error(EngineFailed(f"Something unforeseen went wrong: {error!r}."))
-    _tell(answer)
+    tell(answer)
     return 0
 
 
@@ -73,22 +77,24 @@ def _watch_input(cancel: Cancel) -> None:
     cancel.set()
 
 
-def _tell(event: Event) -> None:
+def _tell(stream: TextIO, event: Event) -> None:
     try:
-        sys.stdout.write(json.dumps(event) + "\n")
-        sys.stdout.flush()
+        stream.write(json.dumps(event) + "\n")
+        stream.flush()
     except OSError:
         # The kernel is gone; so is everybody who could read this.
         os._exit(1)
 
 
-def _serve(request: dict[str, Any], cancel: Cancel) -> dict[str, Any]:
+def _serve(
+    request: dict[str, Any], cancel: Cancel, tell: Callable[[Event], None]
+) -> dict[str, Any]:
     protocol = request.get("protocol")
     if protocol not in _PROTOCOLS:
         msg = f"This kernel speaks protocol {protocol}; this host speaks {_PROTOCOLS[-1]}."
         raise EngineFailed(msg, hint="Restart the kernel, so that it is of the same version.")
     path = Path(request["environment"])
-    context = Context(store=Store(path.parent.parent), on_event=_tell, cancel=cancel)
+    context = Context(store=Store(path.parent.parent), on_event=tell, cancel=cancel)
     record = context.store.read_record(path)
     if record is None:
         msg = f"The record of the environment `{path}` is gone."
@@ -104,15 +110,14 @@ def _serve(request: dict[str, Any], cancel: Cancel) -> dict[str, Any]:
 
 
 def _verb(request: dict[str, Any], record: Record, context: Context) -> dict[str, Any]:
-    quiet = replace(context, on_event=lambda _event: None)
     if list(request["words"]) in ([], ["status"]):
-        return _status(request, record, quiet)
+        return _status(request, record, replace(context, on_event=ignore))
     text = magic_line.answer(
         request["words"],
         default=record.source,
         name=EnvironmentName(Path(request["environment"]).name),
         folder=Path(request["folder"]),
-        context=quiet,
+        context=context,
     )
     return {"event": "done", "text": text}
 
@@ -180,7 +185,7 @@ def _declare(
         # The next start takes it over.
         answer = _error(error)
         return {**answer, "error": {**answer["error"], **shown}}
-    text = present.declared_text(declared)
+    text = present.declared_text(declared, brief=True)
     return {**_done(declared.synced, exact=False), **shown, "text": text}
 
 

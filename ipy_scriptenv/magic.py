@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ipy_scriptenv import settings
-from ipy_scriptenv.kernel_side import cells, declaring
+from ipy_scriptenv.kernel_side import cells, check, declaring
 from ipy_scriptenv.kernel_side.block import block_of_cell
+from ipy_scriptenv.kernel_side.words import words_of
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -20,12 +20,48 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 
+class _Offered:
+    """The cell with the block that was offered last: it is newer than the file, until that changes.
+
+    One for each shell; it knows no more than what went through its own hands.
+    """
+
+    def __init__(self) -> None:
+        self._cell: str | None = None
+        self._number: int | None = None
+        self._file: tuple[str | None, check.FileStat | None] = (None, None)
+
+    def cell(self, source: Source) -> tuple[str | None, int | None]:
+        """Give the text of the block's cell, and its number in the file; none where there is none.
+
+        :raises ScriptEnvError: if the file cannot be read
+        """
+        from ipy_scriptenv import environments
+
+        if self.is_ahead(source):
+            return self._cell, self._number
+        return environments.cell_of_block(source)
+
+    def is_ahead(self, source: Source) -> bool:
+        """Whether the file is as it was when the cell was offered."""
+        return self._cell is not None and self._file == _seen(source)
+
+    def take(self, source: Source, cell: str, number: int | None) -> None:
+        """Keep what is offered."""
+        self._cell, self._number, self._file = cell, number, _seen(source)
+
+
+def _seen(source: Source) -> tuple[str | None, check.FileStat | None]:
+    return source.path, None if source.path is None else check.file_stat(source.path)
+
+
 def register(shell: InteractiveShell) -> None:
     """Give the shell its magic; called by ``%load_ext ipy_scriptenv``."""
+    offered = _Offered()
 
     def scriptenv(line: str) -> None:
         """%scriptenv [VERB] [SOURCE] [OPTIONS]: the environment of a notebook or script."""
-        _run(shell, line)
+        _run(shell, line, offered)
 
     # IPython's method is typed as the function that it wraps, without `self`.
     shell.register_magic_function(scriptenv, "line")  # type: ignore[arg-type]
@@ -42,12 +78,12 @@ def _command() -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-P", "-m", "ipy_scriptenv"], variables
 
 
-def _run(shell: InteractiveShell, line: str) -> None:
+def _run(shell: InteractiveShell, line: str, offered: _Offered) -> None:
     from ipy_scriptenv import environments, magic_line, present
     from ipy_scriptenv.errors import ScriptEnvError
 
     try:
-        words = shlex.split(line)
+        words = words_of(line)
     except ValueError as error:
         sys.stderr.write(f"%scriptenv: {error}\n")
         return
@@ -65,11 +101,14 @@ def _run(shell: InteractiveShell, line: str) -> None:
             _display_status(shell)
             return
         if declaring.is_for_own_block(words):
-            _declare(shell, words, environments.Context(on_event=tell))
+            _declare(shell, words, environments.Context(on_event=tell), offered)
             return
+        source = _own_source(shell)
+        if declaring.reads_own_file(words) and source is not None and offered.is_ahead(source):
+            sys.stderr.write(f"{declaring.SAVE_FIRST}\n")
         text = magic_line.answer(
-            words,
-            default=_own_source(shell),
+            _with_own(words, source),
+            default=source,
             folder=Path.cwd(),
             context=environments.Context(on_event=tell),
             capture=False,
@@ -79,10 +118,25 @@ def _run(shell: InteractiveShell, line: str) -> None:
         return
     sys.stdout.write(text)
     if words == ["sync"]:
-        _name_kernel(magic_line.known(_own_source(shell)))
+        _name_kernel(magic_line.known(source))
 
 
-def _declare(shell: InteractiveShell, words: list[str], context: Context) -> None:
+def _with_own(words: list[str], source: Source | None) -> list[str]:
+    """Name the notebook where ``upgrade`` names packages alone.
+
+    :raises WrongCall: if it is not known which it is
+    """
+    from ipy_scriptenv import magic_line
+
+    is_help = "--help" in words or "-h" in words
+    if words[:1] != ["upgrade"] or is_help or declaring.names_source(words):
+        return words
+    return ["upgrade", magic_line.known(source).path or "", *words[1:]]
+
+
+def _declare(
+    shell: InteractiveShell, words: list[str], context: Context, offered: _Offered
+) -> None:
     """Change the block of the notebook that is open, in the cell and not in the file.
 
     :raises ScriptEnvError: as the verb
@@ -91,7 +145,7 @@ def _declare(shell: InteractiveShell, words: list[str], context: Context) -> Non
     from ipy_scriptenv.cli.declaring import edit_of
 
     source, folder = magic_line.known(_own_source(shell)), Path.cwd()
-    cell, number = environments.cell_of_block(source)
+    cell, number = offered.cell(source)
     block = None if cell is None else block_of_cell(cell)
     edited = environments.edit_given(
         source,
@@ -103,9 +157,10 @@ def _declare(shell: InteractiveShell, words: list[str], context: Context) -> Non
     declared = environments.declare_given(
         source, edited, context=context, asker=None, folder=folder
     )
-    sys.stdout.write(present.declared_text(declared))
+    sys.stdout.write(present.declared_text(declared, brief=True))
     _name_kernel(source)
     shown = environments.cell_with(cell or "", edited.toml)
+    offered.take(source, shown, number)
     declaring.offer(shell, {"cell": shown, "had_block": block is not None, "number": number})
 
 

@@ -16,6 +16,7 @@ import click
 
 from ipy_scriptenv import card, environments, present
 from ipy_scriptenv.cli import command_line
+from ipy_scriptenv.cli.common import Caller
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.errors import WrongCall
 from ipy_scriptenv.identity import EnvironmentName
@@ -24,9 +25,6 @@ from ipy_scriptenv.record import Source
 __all__ = ["USAGE", "answer", "known"]
 
 USAGE = "%scriptenv [VERB] [SOURCE] [OPTIONS]"
-
-_OUTPUTS = ("-o", "--output")
-"""Before the file that a verb writes."""
 
 _OWN = ("status", "sync", "find")
 """The verbs that know the notebook's environment even where its path does not give it."""
@@ -50,7 +48,10 @@ def answer(
     :param default: the source where the line names none, the notebook's own
     :param name: the default source's environment, where the source does not give it
     :param folder: relative paths are taken from here
-    :param capture: whether to give what a verb prints, instead of letting it print
+    :param context: what a verb works with whose output is caught; it gets what the verb says on
+        standard error too, as ``note`` events
+    :param capture: whether to give what a verb prints, instead of letting it print and tell its
+        steps itself
     :raises ScriptEnvError: as the verbs
     """
     verb, *rest = words or ("status",)
@@ -61,15 +62,17 @@ def answer(
         raise WrongCall(msg, hint=f"On the command line: `jupyter scriptenv {verb} SOURCE`.")
     if verb == "help":
         verb = "--help"
-    command = command_line.commands.get(verb)
-    if command is not None:
-        rest = _with_sources(command, rest, default, folder)
     if not capture:
-        _call([verb, *rest])
+        _call([verb, *rest], default, Caller(folder=folder))
         return ""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        _call([verb, *rest])
+    caller = Caller(folder=folder, context=context)
+    printed, aside = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(aside):
+            _call([verb, *rest], default, caller)
+    finally:
+        for line in aside.getvalue().splitlines():
+            context.on_event({"event": "note", "text": line})
     return printed.getvalue()
 
 
@@ -91,35 +94,6 @@ def _own(
     return present.sync_text(environments.sync(source, context=context, name=name))
 
 
-def _with_sources(
-    command: click.Command, rest: list[str], default: Source | None, folder: Path
-) -> list[str]:
-    """Name the notebook where a verb's SOURCE is left out, and take paths from *folder*."""
-    count = sum(isinstance(parameter, click.Argument) for parameter in command.params)
-    if count == 1 and (not rest or rest[0].startswith("-")) and "--help" not in rest:
-        rest = [known(default).path or "", *rest]
-    rest = _with_outputs(rest, folder)
-    return [
-        str(folder / Path(word).expanduser()) if place < count and _is_path(word) else word
-        for place, word in enumerate(rest)
-    ]
-
-
-def _with_outputs(rest: list[str], folder: Path) -> list[str]:
-    """Take the file that a verb is to write from *folder*: its process runs elsewhere."""
-    words = list(rest)
-    for place, word in enumerate(words):
-        if word in _OUTPUTS and place + 1 < len(words):
-            words[place + 1] = str(folder / Path(words[place + 1]).expanduser())
-        elif word.startswith("--output="):
-            words[place] = f"--output={folder / Path(word.partition('=')[2]).expanduser()}"
-    return words
-
-
-def _is_path(word: str) -> bool:
-    return not word.startswith(("-", "https://", "http://"))
-
-
 def known(source: Source | None) -> Source:
     """Give the notebook's own source.
 
@@ -131,15 +105,37 @@ def known(source: Source | None) -> Source:
     return source
 
 
-def _call(words: list[str]) -> None:
+def _call(words: list[str], default: Source | None, caller: Caller) -> None:
     """Run the command line on *words*.
 
     :raises ScriptEnvError: as the verb; :class:`WrongCall` for a call that there is not
     """
     try:
-        command_line.main(words, prog_name="%scriptenv", standalone_mode=False)
+        command_line.main(
+            words,
+            prog_name="%scriptenv",
+            standalone_mode=False,
+            obj=caller,
+            default_map=_defaults(default),
+        )
+    except click.MissingParameter as error:
+        if default is None and isinstance(error.param, click.Argument):
+            known(default)
+        raise WrongCall(error.format_message(), hint="See `%scriptenv --help`.") from error
     except click.ClickException as error:
         raise WrongCall(error.format_message(), hint="See `%scriptenv --help`.") from error
     except SystemExit:
         # The verb has told what is not as it should be.
         pass
+
+
+def _defaults(default: Source | None) -> dict[str, dict[str, str]]:
+    """Name the notebook for the verbs that take one file and nothing else, as click wants it."""
+    if default is None or default.path is None:
+        return {}
+    found = {}
+    for verb, command in command_line.commands.items():
+        names = [each.name for each in command.params if isinstance(each, click.Argument)]
+        if len(names) == 1 and names[0] is not None:
+            found[verb] = {names[0]: default.path}
+    return found

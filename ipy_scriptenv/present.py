@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from ipy_scriptenv.environments import Declared, Finding, Found, Item, Listed, Moved, Synced
@@ -73,8 +74,11 @@ def sync_json(synced: Synced) -> dict[str, Any]:
     }
 
 
-def sync_text(synced: Synced) -> str:
-    """Tell what a sync did."""
+def sync_text(synced: Synced, *, brief: bool = False) -> str:
+    """Tell what a sync did.
+
+    :param brief: name no folder of this machine: it is kept in a notebook that may be shared
+    """
     signs = {"installed": "+", "removed": "-"}
     lines = [
         f" {signs[change.action]} {escaped(change.name)} {escaped(change.version)}"
@@ -87,9 +91,11 @@ def sync_text(synced: Synced) -> str:
         "rebuilt": "Rebuilt the environment",
         "kept": "In sync: the environment",
     }[synced.action.value]
-    where = escaped(str(synced.record.source))
+    source = synced.record.source
+    where = escaped(Path(source.path).name if brief and source.path else str(source))
     lines.append(f"{said} of {where} (Python {synced.record.python.version})")
-    lines.append(f"  {escaped(str(synced.path))}")
+    if not brief:
+        lines.append(f"  {escaped(str(synced.path))}")
     return "\n".join(lines) + "\n"
 
 
@@ -97,17 +103,21 @@ def declared_json(declared: Declared) -> dict[str, Any]:
     """Give the object of ``add``, ``remove`` and ``python``."""
     return {
         **sync_json(declared.synced),
-        "added": list(declared.added),
-        "removed": list(declared.removed),
+        "added": [without_credentials(each) for each in declared.added],
+        "removed": [without_credentials(each) for each in declared.removed],
         "block": without_credentials(declared.toml),
     }
 
 
-def declared_text(declared: Declared) -> str:
-    """Tell what a block says now, and what became of the environment."""
+def declared_text(declared: Declared, *, brief: bool = False) -> str:
+    """Tell what a block says now, and what became of the environment.
+
+    :param brief: as for :func:`sync_text`
+    """
     lines = [f"declared: {escaped(without_credentials(each))}" for each in declared.added]
-    lines += [f"no longer declared: {escaped(each)}" for each in declared.removed]
-    return "".join(f"{line}\n" for line in lines) + sync_text(declared.synced)
+    gone = [without_credentials(each) for each in declared.removed]
+    lines += [f"no longer declared: {escaped(each)}" for each in gone]
+    return "".join(f"{line}\n" for line in lines) + sync_text(declared.synced, brief=brief)
 
 
 def list_json(listed: Iterable[Listed]) -> dict[str, Any]:

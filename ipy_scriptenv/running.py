@@ -26,9 +26,19 @@ from ipy_scriptenv.metadata import Document, Kind, read_document, shown
 from ipy_scriptenv.record import OWN, Source, SourceKind
 from ipy_scriptenv.store import Store, environment_python
 
-__all__ = ["Ready", "become", "console", "declared", "fetched", "file", "is_address", "text"]
+__all__ = [
+    "LARGEST_TEXT",
+    "Ready",
+    "become",
+    "console",
+    "declared",
+    "fetched",
+    "file",
+    "is_address",
+    "text",
+]
 
-_LARGEST_TEXT = 10 * 2**20
+LARGEST_TEXT = 10 * 2**20
 """Bytes of the largest script that is read from standard input."""
 
 
@@ -79,7 +89,7 @@ def text(
 
     :raises ScriptEnvError: as :func:`file`
     """
-    if len(data) > _LARGEST_TEXT:
+    if len(data) > LARGEST_TEXT:
         raise NotASource("What comes on standard input is larger than 10 MiB; no script is.")
     synced = _synced(
         Source(kind=SourceKind.TEXT),

@@ -47,27 +47,54 @@ class Report:
     changes: tuple[Change, ...]
 
 
-_STEPS: Sequence[tuple[re.Pattern[str], str]] = (
-    (re.compile(r"Resolved (?P<packages>\d+) packages? in"), "resolving"),
+_STEPS: Sequence[tuple[re.Pattern[str], str, Mapping[str, bool]]] = (
+    (re.compile(r"Resolved (?P<packages>\d+) packages? in"), "resolving", {}),
     (
-        re.compile(r"Downloading (?P<name>\S+)(?: \((?P<size>[^)]*)\))?"),
+        re.compile(r"Downloading (?P<name>\S+)(?: \(download\))?(?: \((?P<size>[^)]*)\))?"),
         "downloading",
+        {"finished": False},
     ),
-    (re.compile(r"\s*Downloaded (?P<name>\S+)"), "downloading"),
-    (re.compile(r"\s*Building (?P<name>\S+)"), "downloading"),
-    (re.compile(r"Prepared (?P<packages>\d+) packages? in"), "installing"),
-    (re.compile(r"Installed (?P<packages>\d+) packages? in"), "installing"),
+    (re.compile(r"\s*Downloaded (?P<name>\S+)"), "downloading", {"finished": True}),
+    (
+        re.compile(r"\s*Building (?P<name>\S+)"),
+        "downloading",
+        {"finished": False, "building": True},
+    ),
+    (
+        re.compile(r"\s*Built (?P<name>\S+)"),
+        "downloading",
+        {"finished": True, "building": True},
+    ),
+    (re.compile(r"Prepared (?P<packages>\d+) packages? in"), "installing", {}),
+    (re.compile(r"Installed (?P<packages>\d+) packages? in"), "installing", {}),
 )
 
 
 def event_of(line: str) -> Event | None:
-    """Read one line of uv's standard error; ``None`` if it tells no step."""
-    for pattern, kind in _STEPS:
+    """Read one line of uv's standard error; ``None`` if it tells no step.
+
+    Of a package that is fetched or built it has ``name``, and ``finished`` when that has ended.
+    ``size`` is as uv writes it, ``bytes`` the same as a number; uv rounds it.
+    """
+    for pattern, kind, more in _STEPS:
         match = pattern.match(line)
         if match:
             found = {key: value for key, value in match.groupdict().items() if value}
-            return {"event": kind, "text": without_credentials(line.strip()), **found}
+            size = _bytes(found.get("size", ""))
+            counted = {} if size is None else {"bytes": size}
+            text = without_credentials(line.strip())
+            return {"event": kind, "text": text, **found, **counted, **more}
     return None
+
+
+_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+def _bytes(size: str) -> int | None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B)", size)
+    if match is None or match[2] not in _UNITS:
+        return None
+    return round(float(match[1]) * _UNITS[match[2]])
 
 
 _CAUSES: Sequence[tuple[re.Pattern[str], type[ScriptEnvError], str]] = (

@@ -73,6 +73,15 @@ class Execution:
         return self._stream("stderr")
 
     @property
+    def progress(self) -> list[str]:
+        """The texts of what was displayed and updated below the cell, gone or not, in order."""
+        return [
+            message["content"]["data"].get("text/plain", "")
+            for message in self.messages
+            if message["header"]["msg_type"] in ("display_data", "update_display_data")
+        ]
+
+    @property
     def result(self) -> str | None:
         """The cell's value as text; ``None`` if it had none."""
         results = self.contents("execute_result")
@@ -257,15 +266,15 @@ class Kernel:
         )
 
     def wait_for(self, request: str, text: str, *, timeout: float = PATIENCE) -> None:
-        """Wait until *text* is printed for a request that goes on; :meth:`collect` still gives all.
+        """Wait until *text* is shown for a request that goes on; :meth:`collect` still gives all.
 
         :raises TimeoutError: after *timeout* seconds, or at its end if it never was
         """
         deadline = time.monotonic() + timeout
         heard = self._heard.setdefault(request, [])
-        while not any(text in each["content"].get("text", "") for each in heard):
+        while not any(text in _text(each["content"]) for each in heard):
             if _is_complete(heard):
-                raise TimeoutError(f"{text!r} was never printed; it published {heard}")
+                raise TimeoutError(f"{text!r} was never shown; it published {heard}")
             self._receive(deadline, heard)
 
     def wait_for_restart(self, *, timeout: float = PATIENCE) -> None:
@@ -320,6 +329,11 @@ class Kernel:
 
 def _parent(message: Json) -> str:
     return str(message["parent_header"].get("msg_id"))
+
+
+def _text(content: Json) -> str:
+    """Give the text of a stream, or of what is displayed."""
+    return str(content.get("text") or content.get("data", {}).get("text/plain", ""))
 
 
 def _is_complete(heard: Sequence[Json]) -> bool:

@@ -387,10 +387,13 @@ class Kernel:
         )
 
     def wait_for_text(self, request: str, text: str, *, timeout: float = PATIENCE) -> None:
-        """Wait until the streams of *request* hold *text*."""
-        self.wait_for(
-            lambda _message: text in self.outputs(request).stdout, since=0, timeout=timeout
-        )
+        """Wait until the output or the progress of *request* holds *text*."""
+
+        def is_there(_message: Json) -> bool:
+            shown = self.outputs(request)
+            return any(text in each for each in (shown.stdout, *shown.progress))
+
+        self.wait_for(is_there, since=0, timeout=timeout)
 
     def answers_in_order(self, requests: Sequence[str]) -> list[Execution]:
         """Wait for all of *requests*, and check that the replies came in their order."""
@@ -461,10 +464,12 @@ def started(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    kill: bool = False,
     **manager_options: Any,
 ) -> Iterator[Kernel]:
     """Start a kernel as Jupyter's clients do, by its kernelspec; shut it down in the end.
 
+    :param kill: whether it is killed in the end, which takes less time than asking it
     :param name: the kernelspec's
     :param env: variables that the client passes, beside those that there are; left out, the client
         passes none at all, as nbclient does
@@ -485,7 +490,7 @@ def started(
             yield kernel
         finally:
             client.stop_channels()
-            manager.shutdown_kernel()
+            manager.shutdown_kernel(now=kill)
             manager.cleanup_resources()
 
 
@@ -493,7 +498,8 @@ def started(
 def opened(home: _HasHome, path: Path) -> Iterator[Kernel]:
     """Open a notebook on the generic kernelspec as JupyterLab does: its path is passed."""
     install_generic(home)
-    with started(GENERIC, env={"JPY_SESSION_NAME": str(path)}, cwd=path.parent) as kernel:
+    variables = {"JPY_SESSION_NAME": str(path)}
+    with started(GENERIC, env=variables, cwd=path.parent, kill=True) as kernel:
         yield kernel
 
 

@@ -287,7 +287,7 @@ def test_pictures_for_the_documentation(
 
         notebook = open_notebook(page, lab, "planets.ipynb", PLANETS, PLOT)
         notebook.run_cell(1)
-        notebook.cell(1).get_by_text("Downloading numpy").first.wait_for()
+        notebook.cell(1).get_by_text("downloaded").first.wait_for()
         picture(page, "progress", clip=down_to(notebook.cell(1), page))
         notebook.wait_until_run(1)
         notebook.run_cell(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from ipy_scriptenv.kernel_side.cells import ScriptFailed
+from ipy_scriptenv.kernel_side.cells import ScriptFailed, run_line
 from tests.conftest import Home
 from tests.kernels import block, environment_of, opened, pip_list, wait_until
 from tests.stage import block_of, commented, write_notebook, write_script
@@ -84,6 +86,14 @@ def test_a_cell_streams_and_an_interrupt_ends_all_that_it_started(
         for pid in map(int, words[1:3]):
             wait_until(lambda pid=pid: is_gone(pid), what="the end of the script")  # type: ignore[misc]
         assert kernel.execute("print(1)").stdout == "1\n"
+
+
+def test_what_is_printed_comes_as_utf_8_whatever_the_variables_say(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    argv = (sys.executable, "-c", "print('h\u00e4?')")
+    run_line([], lambda: (argv, {**os.environ, "PYTHONIOENCODING": "latin-1"}))
+    assert capsys.readouterr().out == "h\u00e4?\n"
 
 
 def is_gone(pid: int) -> bool:

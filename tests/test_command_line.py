@@ -25,6 +25,7 @@ from tests.conftest import Home
 from tests.index import build
 from tests.stage import (
     PROGRAM,
+    block_of,
     call,
     commented,
     environment_of,
@@ -338,6 +339,7 @@ def test_execute_runs_a_notebook_in_its_own_environment(run: Run, notebook: Path
     assert notebook.read_bytes() == before
     assert [*notebook.parent.iterdir()] == [notebook]
     output = notebook.parent.parent / "out.ipynb"
+    output.write_text("what stood there")
     shown = run("execute", notebook, "-o", output)
     assert (shown.code, notebook.read_bytes()) == (0, before)
     expected = f"1.1 {environment_of(notebook)} {notebook.parent}\n"
@@ -345,6 +347,32 @@ def test_execute_runs_a_notebook_in_its_own_environment(run: Run, notebook: Path
     (stream,) = executed(output).cells[2].outputs
     assert stream.text == expected
     assert executed(output).cells[1].outputs == []
+
+
+def test_execute_writes_into_the_notebook_itself_unless_it_was_saved_meanwhile(
+    run: Run, notebook: Path
+) -> None:
+    write_cells(notebook, code("print(1)"))
+    notebook.chmod(0o640)
+    assert run("execute", notebook, "-o", notebook).code == 0
+    assert executed(notebook).cells[0].outputs[0].text == "1\n"
+    assert notebook.stat().st_mode & 0o777 == 0o640
+    write_cells(notebook, code(f"open({str(notebook)!r}, 'a').write(' ')"))
+    saved = notebook.read_bytes() + b" "
+    refused = run("execute", notebook, "-o", notebook)
+    assert refused.code == 1
+    assert "was changed by somebody else" in refused.err
+    assert notebook.read_bytes() == saved
+    assert [*notebook.parent.iterdir()] == [notebook]
+
+
+def test_execute_of_a_notebook_with_two_blocks_runs_no_cell(tmp_path: Path) -> None:
+    block = commented(block_of())
+    path = write_notebook(tmp_path / "nb.ipynb", f"{block}print('ran')", block)
+    done = call("execute", path)
+    assert done.returncode == 2
+    assert "2 blocks" in done.stderr
+    assert "ran" not in done.stdout
 
 
 def test_execute_tells_which_cell_failed(run: Run, notebook: Path) -> None:

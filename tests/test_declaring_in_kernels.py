@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
+from ipy_scriptenv import environments
 from ipy_scriptenv.cli import command_line
 from ipy_scriptenv.kernel_side.declaring import VERBS
 from tests.conftest import Home
+from tests.index.build import build_index
 from tests.kernels import (
     Execution,
+    block,
     environment_of,
     opened,
     pip_list,
     write_notebook,
 )
+from tests.stage import sync, write_script
 
 NOTE = "The cell below is the new block: it replaces"
 
@@ -119,3 +129,98 @@ def test_the_line_is_completed(offline_home: Home, path: Path) -> None:
 
 def test_the_verbs_that_are_completed_are_those_of_the_command_line() -> None:
     assert list(VERBS) == sorted(command_line.commands)
+
+
+def test_a_line_about_a_file_takes_its_paths_from_the_notebook_s_folder(
+    offline_home: Home, path: Path
+) -> None:
+    folder = path.parent
+    build_index(folder / "idx")
+    (folder / "needs.txt").write_text("alpha==1.0\n")
+    with opened(offline_home, path) as kernel:
+        kernel.execute("%scriptenv init other.py")
+        done = kernel.execute("%scriptenv add other.py -r needs.txt beta")
+        assert "declared: alpha==1.0" in done.stdout
+        assert "Resolved" not in done.stdout
+        assert "Resolved" in done.stderr
+        assert '"beta' in (folder / "other.py").read_text()
+        kernel.execute("%scriptenv export other.py --no-hashes -oreq.txt")
+        assert "beta==1.0" in (folder / "req.txt").read_text()
+        told = kernel.execute("%scriptenv sync --python ./no-such-python other.py")
+        assert "`./no-such-python` does not exist" in told.stderr
+        kernel.execute("%scriptenv remove other.py beta")
+        assert "beta" not in (folder / "other.py").read_text()
+        offer = kernel.execute("%scriptenv add --index ./idx -r needs.txt")
+        assert "NAME" not in offer.stderr
+        assert f'url = "{folder}/idx"' in offered(offer)[0]
+        shown = json.loads(kernel.execute("%scriptenv tree other.py --json").stdout)
+        assert "alpha v1.0" in shown["tree"]
+
+
+def test_a_line_about_the_file_says_that_the_executed_block_is_another(
+    offline_home: Home, path: Path
+) -> None:
+    note = "The file's block differs from what was executed last: save the notebook first."
+    with opened(offline_home, path) as kernel:
+        same = kernel.execute("%scriptenv tree")
+        assert note not in same.stderr
+        assert same.stdout.endswith("alpha v1.0\n")
+        kernel.execute(block("beta"))
+        for verb in ("tree", "export --no-hashes"):
+            done = kernel.execute(f"%scriptenv {verb}")
+            assert f"{note}\n" in done.stderr
+            assert "alpha" in done.stdout
+        write_notebook(path, block("beta"))
+        assert note not in kernel.execute("%scriptenv tree").stderr
+
+
+@pytest.mark.usefixtures("lean_home")
+def test_an_interrupt_ends_the_uv_of_a_verb(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel closes the standard input of its host then."""
+    write_script(script)
+    environment = sync(script).path
+    write_script(script, "alpha")
+    before = set(script.parent.iterdir())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for name in ("UV_OFFLINE", "UV_NO_INDEX", "UV_FIND_LINKS"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
+        monkeypatch.setenv("UV_HTTP_TIMEOUT", "600")
+        host = subprocess.Popen(
+            [sys.executable, "-P", "-m", "ipy_scriptenv.host"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert host.stdin is not None
+        request = {"op": "verb", "words": ["lock"], "folder": str(script.parent)}
+        told = {"protocol": 1, "environment": str(environment), **request}
+        host.stdin.write(json.dumps(told) + "\n")
+        host.stdin.flush()
+        silent.settimeout(60)
+        with silent.accept()[0]:
+            assert set(script.parent.iterdir()) > before
+            out, _ = host.communicate(timeout=60)
+    assert json.loads(out.splitlines()[-1])["error"]["name"] == "Interrupted"
+    assert set(script.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "behind"),
+    [
+        ("a.py", "#!/usr/bin/env python\n", "print(1)\n"),
+        ("a.qmd", "# Title\n\n```{python}\n", "```\n"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_of_a_file_without_cells_the_block_alone_is_offered(
+    tmp_path: Path, name: str, before: str, behind: str, end: str
+) -> None:
+    path = tmp_path / name
+    text = f"{before}{block('alpha')}{behind}".replace("\n", end)
+    path.write_bytes(b"\xef\xbb\xbf" * (name == "a.py") + text.encode())
+    cell, number = environments.cell_of_block(environments.locate(path))
+    assert number is None
+    assert cell == block("alpha").rstrip("\n").replace("\n", end)
+    changed = environments.cell_with(cell, 'dependencies = ["beta"]\n')
+    assert changed == block("beta").rstrip("\n").replace("\n", end)

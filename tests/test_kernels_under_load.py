@@ -195,7 +195,7 @@ def test_a_kernel_that_is_killed_while_it_syncs_leaves_a_whole_environment_behin
         with launched(kernelspec_of(path), cwd=path.parent) as victim:
             assert victim.execute("x = 1").status == "ok"
             request = victim.send_code(block("alpha==1.0", "pile", "many-files"))
-            victim.wait_for_text(request, "Resolved")
+            victim.wait_for_text(request, "packages in")  # a step of uv
             os.kill(victim.pid, signal.SIGKILL)
         done = other.execute(block("alpha==1.0", "pile", "many-files") + ALPHA)
         assert done.result == "'1.0'", done.traceback

@@ -11,8 +11,17 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+from ipy_scriptenv.kernel_side.words import words_of
 from tests.conftest import Home
-from tests.stage import environment_of, installed, sync, write_notebook, write_script
+from tests.stage import (
+    call,
+    commented,
+    environment_of,
+    installed,
+    sync,
+    write_notebook,
+    write_script,
+)
 
 Cell = Callable[[str], tuple[str, str]]
 
@@ -180,3 +189,89 @@ def test_the_verbs_that_move_and_throw_away_are_those_of_the_command_line(
     cell("%scriptenv delete --yes")
     assert not environment_of(renamed).exists()
     assert "nothing to remove" in cell("%scriptenv prune")[0]
+
+
+def test_a_package_behind_a_source_is_no_path(cell: Cell, script: Path) -> None:
+    cell("%scriptenv add a.py alpha==1.0")
+    assert '"alpha==1.0"' in script.read_text()
+    cell("%scriptenv remove a.py alpha")
+    assert "alpha" not in script.read_text()
+    cell("%scriptenv init new.py beta")
+    made = script.with_name("new.py")
+    assert '"beta' in made.read_text()
+    assert "new.py" in cell("%scriptenv upgrade new.py beta")[0]
+    minor = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    cell(f"%scriptenv python new.py {minor}")
+    assert f"=={minor}.*" in made.read_text()
+
+
+def test_a_path_as_an_index_starts_in_the_folder_of_the_call(
+    cell: Cell, script: Path, index: Path
+) -> None:
+    (script.parent / "idx").symlink_to(index)
+    url = f'url = "{script.parent}/idx"'
+    cell("%scriptenv add a.py --index ./idx alpha==1.0")
+    assert url in script.read_text()
+    other = write_script(script.with_name("b.py"))
+    done = call("add", "b.py", "--default-index", "./idx", "alpha==1.0", cwd=script.parent)
+    assert done.returncode == 0, done.stderr
+    assert url in other.read_text()
+
+
+@pytest.fixture
+def notebook(script: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the notebook that this shell belongs to; it asks for ``alpha``."""
+    notebook = write_notebook(script.with_name("nb.ipynb"), commented('dependencies = ["alpha"]'))
+    monkeypatch.setenv("JPY_SESSION_NAME", str(notebook))
+    return notebook
+
+
+def test_verbs_of_one_source_are_about_the_notebook_where_none_is_named(
+    cell: Cell, notebook: Path
+) -> None:
+    assert " + alpha 2.0\n" in cell("%scriptenv upgrade")[0]
+    assert "nb.ipynb" in cell("%scriptenv upgrade alpha")[0]
+    cell("%scriptenv lock")
+    assert notebook.with_name("nb.ipynb.lock").exists()
+    assert "alpha v2.0" in cell("%scriptenv tree --depth 3")[0]
+    assert "alpha==2.0" in cell("%scriptenv export --no-hashes")[0]
+    assert "beta==1.0" in cell("%scriptenv export --no-hashes a.py")[0]
+    assert "nb.ipynb" in cell("%scriptenv sync --locked")[0]
+    cell("%scriptenv export --no-hashes -oout.txt")
+    assert "alpha==2.0" in notebook.with_name("out.txt").read_text()
+    cell("%scriptenv upgrade ./a.py")
+    assert "beta==1.0" in installed(environment_of(notebook.with_name("a.py")))
+
+
+def test_what_is_added_stays_when_more_is_added_before_the_notebook_is_saved(
+    shell: Any, cell: Cell, notebook: Path
+) -> None:
+    cell("%scriptenv add beta")
+    assert '"beta' in shell.rl_next_input
+    assert "save the notebook first" in cell("%scriptenv tree")[1]
+    cell("%scriptenv add gamma")
+    text = shell.rl_next_input
+    assert '"beta' in text
+    assert '"gamma' in text
+    assert installed(environment_of(notebook)) == {"alpha==1.1", "beta==1.0", "gamma==1.0"}
+    write_notebook(notebook, commented('dependencies = ["beta"]'))
+    cell("%scriptenv add alpha==1.0")
+    text = shell.rl_next_input
+    assert "gamma" not in text
+    assert "alpha==1.0" in text
+    assert "save the notebook first" not in cell("%scriptenv tree a.py")[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "escapes", "words"),
+    [
+        (r"add C:\new\x.whl 'a b'", False, ["add", r"C:\new\x.whl", "a b"]),
+        (r'add "C:\my things\x.whl" --index="C:\my index"', False,
+         ["add", r"C:\my things\x.whl", r"--index=C:\my index"]),
+        (r"add a\ b 'c d'#e", True, ["add", "a b", "c d#e"]),
+    ],
+)  # fmt: skip
+def test_a_backslash_parts_folders_where_it_does_so(
+    line: str, words: list[str], *, escapes: bool
+) -> None:
+    assert words_of(line, backslash_escapes=escapes) == words

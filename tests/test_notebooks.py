@@ -86,7 +86,7 @@ def test_the_quickstart_takes_another_package_without_a_restart(
         )
 
 
-def test_what_is_downloaded_is_told_in_the_cell(
+def test_what_is_installed_is_told_in_the_cell(
     ready_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty-cache"))
@@ -95,7 +95,7 @@ def test_what_is_downloaded_is_told_in_the_cell(
     with opened(ready_home, path) as kernel:
         execution = kernel.execute(block("pygments"))
 
-    assert "Downloading pygments" in execution.stdout
+    assert "Installing for download.ipynb: pygments" in "\n".join(execution.progress)
     assert execution.shown == []
 
 

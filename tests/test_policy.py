@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-from ipy_scriptenv.errors import PolicyBroken, PolicyViolation, ScriptEnvError
+from ipy_scriptenv.environments import Pin
+from ipy_scriptenv.errors import BadBlock, PolicyBroken, PolicyViolation, ScriptEnvError
 from tests.conftest import Home
 from tests.kernels import block, opened
 from tests.policies import allow, write_policy
@@ -404,6 +405,14 @@ def test_what_is_no_date_is_refused_where_the_policy_sets_one(script: Path) -> N
     write_policy("exclude-newer = 2023-01-01", system=True)
     write_script(script, "alpha", uv='exclude-newer = "soon"')
     assert violations(script) == {"exclude-newer": "`soon` is no date"}
+
+
+def test_a_lock_that_is_none_is_told_where_the_policy_sets_a_date(script: Path) -> None:
+    write_policy("exclude-newer = 2023-01-01", system=True)
+    write_script(script, "alpha")
+    script.with_name(f"{script.name}.lock").write_text("<<<<<<< HEAD\n")
+    with pytest.raises(BadBlock, match="The lock is no TOML"):
+        sync(script, pin=Pin.FROZEN)
 
 
 # A policy that cannot be read.

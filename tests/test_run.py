@@ -196,6 +196,20 @@ def test_standard_input_is_a_script_and_its_block_names_the_environment(lean_hom
     assert list((lean_home.scriptenv / "work-v1").glob("*.py")) == []
 
 
+def test_of_standard_input_no_more_is_read_than_a_script_may_have() -> None:
+    with Path("/dev/zero").open("rb") as endless:
+        ended = subprocess.run(
+            [*PROGRAM, "run", "-"],
+            stdin=endless,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "larger than 10 MiB" in ended.stderr
+
+
 @pytest.fixture
 def of_a_text(lean_home: Home) -> Path:
     """Give the environment of a text."""

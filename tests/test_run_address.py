@@ -8,17 +8,19 @@ import pty
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 
 from ipy_scriptenv import fetching
 from ipy_scriptenv.errors import NotASource, NotFound, Offline, ScriptEnvError, WrongCall
 from ipy_scriptenv.identity import url_environment_name
+from ipy_scriptenv.kernels import specs
 from tests.conftest import Home
-from tests.kernels import started
 from tests.stage import PROGRAM, block_of, call, commented, installed, write_notebook
 
 CODE = "import beta, sys\nprint('ran', sys.argv[1:], sys.prefix)"
@@ -98,15 +100,29 @@ def test_a_script_at_an_address_runs_in_an_environment_of_its_own(
     assert not environment.exists()
 
 
-def test_the_kernelspec_of_an_address_starts_a_kernel_in_its_environment(
-    offline_home: Home, site: Site
+def test_an_address_has_no_kernelspec_that_would_show_its_query(
+    lean_home: Home, site: Site
 ) -> None:
-    url = site.url("/tools/Report.py")
-    assert call("run", "--yes", url).returncode == 0
-    environment = environment_of(offline_home, url)
-    site.pages.clear()
-    with started(f"scriptenv-{environment.name}") as kernel:
-        assert kernel.execute("import beta, sys; print(sys.prefix)").stdout == f"{environment}\n"
+    path = "/tools/Report.py?token=SECRET"
+    site.pages[path] = b"print('ran')"
+    ended = call("run", "--yes", site.url(path))
+    assert ended.stdout == "ran\n"
+    kernels = specs.kernelspecs_folder()
+    name = f"scriptenv-{environment_of(lean_home, site.url(path)).name}"
+    assert name.startswith("scriptenv-report-")
+    assert not (kernels / name).exists()
+    (listed,) = json.loads(call("list", "--json").stdout)["environments"]
+    assert listed["kernelspec"] is None
+    # One of an earlier version goes.
+    told = {"source": site.url(path), "environment": "/nowhere"}
+    provisioner = {"provisioner_name": specs.PROVISIONER}
+    (kernels / name).mkdir(parents=True)
+    (kernels / name / "kernel.json").write_text(
+        json.dumps({"metadata": {"kernel_provisioner": provisioner, "scriptenv": told}})
+    )
+    call("run", "--yes", site.url(path))
+    assert not (kernels / name).exists()
+    assert call("delete", site.url(path), "--yes").returncode == 0
 
 
 def test_a_notebook_at_an_address_is_run_as_one(lean_home: Home, site: Site) -> None:
@@ -227,7 +243,40 @@ def test_what_is_too_large_no_script_or_not_there_is_told(
         fetching.fetch("http://127.0.0.1:1/a.py")
 
 
-def test_what_never_ends_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "_WHOLE", -1.0)
-    with pytest.raises(Offline, match="takes longer"):
-        fetching.fetch(site.url("/tools/Report.py"))
+def test_what_does_not_come_whole_is_refused() -> None:
+    answer = b"HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\nprint('the beginning')"
+    with answering(answer) as url, pytest.raises(Offline, match="did not come whole"):
+        fetching.fetch(url)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.0 200 OK\r\nX-A: ", b"HTTP/1.0 200 OK\r\n\r\nprint(1)"]
+)
+def test_what_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    """Before its first byte, in its headers, or in the content."""
+    monkeypatch.setattr(fetching, "_WHOLE", 0.2)
+    with answering(answer, ends=False) as url, pytest.raises(Offline, match="takes longer"):
+        fetching.fetch(url)
+
+
+@contextmanager
+def answering(answer: bytes, *, ends: bool = True) -> Iterator[str]:
+    """Give the address of something that says *answer*, and nothing after it."""
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+            self.request.sendall(answer)
+            while not ends and not over.wait(0.01):
+                # Each byte begins a socket's patience anew.
+                with suppress(OSError):
+                    self.request.sendall(b"#")
+
+    over = threading.Event()
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/a.py"
+        finally:
+            over.set()
+            server.shutdown()

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ipy_scriptenv import card, environments, present
-from ipy_scriptenv.cli.common import JSON, SOURCE, absolute_python, command_line, show, teller
+from ipy_scriptenv.cli.common import (
+    JSON,
+    SOURCE,
+    absolute_python,
+    command_line,
+    context_of_call,
+    from_folder_of_call,
+    located,
+    show,
+)
 from ipy_scriptenv.cli.locking import CHOOSING, PINS, choosing_of, pin_of
-from ipy_scriptenv.environments import ORDERS, STATES, Context
+from ipy_scriptenv.environments import ORDERS, STATES
 
 __all__ = ["execute", "find", "list_", "status", "sync"]
 
@@ -39,7 +47,7 @@ def sync(
     """
     choosing = choosing_of(**options)
     pin = pin_of(locked=locked, frozen=frozen, choosing=choosing)
-    context = Context(on_event=teller(as_json=as_json))
+    context = context_of_call(as_json=as_json)
     request = absolute_python(python)
     synced = environments.sync(
         environments.locate(source), context=context, python=request, pin=pin, choosing=choosing
@@ -54,7 +62,7 @@ def sync(
 def find(source: str, *, as_json: bool) -> None:
     """Print the path of the interpreter in the environment of SOURCE."""
     located = environments.locate(source)
-    found = environments.find(located, context=Context())
+    found = environments.find(located, context=context_of_call())
     show(present.found_json(str(located), found) if as_json else f"{found.python}\n")
 
 
@@ -63,7 +71,7 @@ def find(source: str, *, as_json: bool) -> None:
 @JSON
 def status(source: str, *, as_json: bool) -> None:
     """Compare what SOURCE declares with what its environment holds."""
-    found = environments.status(environments.locate(source), context=Context())
+    found = environments.status(environments.locate(source), context=context_of_call())
     show(card.status_json(found) if as_json else card.status_text(found))
 
 
@@ -80,7 +88,7 @@ def list_(
 ) -> None:
     """List the environments of this user."""
     listed = environments.list_environments(
-        context=Context(),
+        context=context_of_call(),
         states=frozenset(states),
         pattern=pattern,
         order=sort,
@@ -90,7 +98,7 @@ def list_(
 
 
 @command_line.command()
-@click.argument("notebook")
+@click.argument("notebook", callback=located)
 @click.option("-o", "--output", metavar="FILE", help="Write the executed notebook to FILE.")
 @click.option(
     "--strict", is_flag=True, help="A cell fails that uses what the notebook does not declare."
@@ -108,14 +116,14 @@ def execute(
     from ipy_scriptenv import executing
 
     source = environments.locate(notebook)
-    context = Context(on_event=teller(as_json=as_json))
+    context = context_of_call(as_json=as_json)
     outcome = executing.execute(
         source,
         context=context,
-        output=None if output is None else Path(output),
+        output=None if output is None else from_folder_of_call(output),
         strict=strict,
         pin=pin_of(locked=locked, frozen=frozen),
-        show=None if as_json else lambda text: click.echo(text, nl=False),
+        show=None if as_json else show,
     )
     if as_json:
         show(outcome.to_json())

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from ipy_scriptenv import environments, present
-from ipy_scriptenv.cli.common import JSON, SOURCE, command_line, show, teller
-from ipy_scriptenv.environments import ALL_PACKAGES, Choosing, Context, Edit, Verb
+from ipy_scriptenv.cli.common import (
+    JSON,
+    SOURCE,
+    Caller,
+    absolute_index,
+    command_line,
+    context_of_call,
+    folder_of_call,
+    from_folder_of_call,
+    show,
+)
+from ipy_scriptenv.environments import ALL_PACKAGES, Choosing, Edit, Verb
 from ipy_scriptenv.errors import ScriptEnvError, WrongCall
+from ipy_scriptenv.files import remove_unchanged
 
 __all__ = ["add", "edit_of", "init", "python", "remove", "upgrade"]
 
@@ -25,6 +37,13 @@ _UV_OPTIONS = {
 }
 """The parameters of `add` that are uv's own, and how uv calls them."""
 
+_PATHS: dict[str, Callable[[str], object]] = {
+    "index": absolute_index,
+    "default_index": absolute_index,
+    "requirements_files": from_folder_of_call,
+}
+"""Those that may be paths: uv runs elsewhere."""
+
 
 @command_line.command()
 @SOURCE
@@ -34,15 +53,16 @@ _UV_OPTIONS = {
 def init(source: str, packages: tuple[str, ...], python: str | None, *, as_json: bool) -> None:
     """Make a new notebook or script SOURCE with a block, and add PACKAGES to it."""
     made = environments.init(Path(source), python=python)
+    path = Path(str(made.path))
+    written = path.read_bytes()
     try:
         if packages:
-            edit = Edit(verb=Verb.ADD, words=packages, folder=Path.cwd())
+            edit = Edit(verb=Verb.ADD, words=packages, folder=folder_of_call())
             _change(str(made), edit, as_json=as_json)
             return
-        context = Context(on_event=teller(as_json=as_json))
-        synced = environments.sync(made, context=context)
+        synced = environments.sync(made, context=context_of_call(as_json=as_json))
     except ScriptEnvError:
-        Path(str(made.path)).unlink()
+        remove_unchanged(path, written=written)
         raise
     show(present.sync_json(synced) if as_json else present.sync_text(synced))
 
@@ -90,7 +110,7 @@ def upgrade(source: str, packages: tuple[str, ...], *, as_json: bool) -> None:
     """Bring PACKAGES of SOURCE, or all, to the newest versions that its block allows."""
     synced = environments.sync(
         environments.locate(source),
-        context=Context(on_event=teller(as_json=as_json)),
+        context=context_of_call(as_json=as_json),
         choosing=Choosing(upgrade=packages or ALL_PACKAGES),
     )
     show(present.sync_json(synced) if as_json else present.sync_text(synced))
@@ -115,14 +135,15 @@ def edit_of(verb: str, words: list[str], *, folder: Path) -> Edit:
     """
     command = command_line.commands[verb]
     try:
-        with command.make_context(f"%scriptenv {verb}", ["-", *words]) as context:
-            return _edit(context, folder=folder)
+        with command.make_context(
+            f"%scriptenv {verb}", ["-", *words], obj=Caller(folder=folder)
+        ) as context:
+            return _edit(context)
     except click.ClickException as error:
         raise WrongCall(error.format_message(), hint="See `%scriptenv --help`.") from error
 
 
-def _edit(context: click.Context, *, folder: Path | None = None) -> Edit:
-    folder = folder or Path.cwd()
+def _edit(context: click.Context) -> Edit:
     given = context.params
     verb = Verb(str(context.command.name))
     words = (given["version"],) if verb is Verb.PYTHON else given["packages"]
@@ -130,16 +151,16 @@ def _edit(context: click.Context, *, folder: Path | None = None) -> Edit:
     for name, option in _UV_OPTIONS.items():
         value = given.get(name) or ()
         for each in (value,) if isinstance(value, str) else value:
-            path = str(folder / each) if name == "requirements_files" else each
-            options += (option, path)
+            options += (option, str(_PATHS.get(name, str)(each)))
     options += [f"--{name}" for name in ("editable", "raw") if given.get(name)]
     if not words and not given.get("requirements_files"):
         msg = "No package is named."
-        raise WrongCall(msg, hint="Such as `add SOURCE polars 'httpx>=0.27'`.")
-    return Edit(verb=verb, words=tuple(words), options=tuple(options), folder=folder)
+        hint = f"SOURCE comes first, then the packages: `{verb.value} report.ipynb polars`."
+        raise WrongCall(msg, hint=hint)
+    return Edit(verb=verb, words=tuple(words), options=tuple(options), folder=folder_of_call())
 
 
 def _change(source: str, edit: Edit, *, as_json: bool) -> None:
-    context = Context(on_event=teller(as_json=as_json))
+    context = context_of_call(as_json=as_json)
     declared = environments.declare(environments.locate(source), edit, context=context)
     show(present.declared_json(declared) if as_json else present.declared_text(declared))

@@ -9,8 +9,16 @@ from datetime import timedelta
 import click
 
 from ipy_scriptenv import environments, present
-from ipy_scriptenv.cli.common import JSON, SOURCE, absolute_python, command_line, show, teller
-from ipy_scriptenv.environments import Context, Kept
+from ipy_scriptenv.cli.common import (
+    JSON,
+    SOURCE,
+    absolute_python,
+    command_line,
+    context_of_call,
+    located,
+    show,
+)
+from ipy_scriptenv.environments import Kept
 from ipy_scriptenv.errors import WrongCall
 from ipy_scriptenv.policy import read_size
 
@@ -53,7 +61,7 @@ def prune(
         size=None if over is None else _size(over),
         everything=everything,
     )
-    context = Context()
+    context = context_of_call()
     items = environments.prunable(kept, context=context)
     if not as_json:
         show(present.prune_text(items, done=False))
@@ -78,7 +86,7 @@ def prune(
 def delete(source: str, *, yes: bool, as_json: bool) -> None:
     """Remove the environment of SOURCE, and its kernelspec with it. SOURCE itself stays."""
     located = environments.locate_or_gone(source)
-    context = Context()
+    context = context_of_call()
     found = environments.whereabouts(context.store, located)
     if not yes and sys.stdin.isatty() and not as_json:
         click.echo(present.escaped(str(context.store.environment(found))))
@@ -88,8 +96,8 @@ def delete(source: str, *, yes: bool, as_json: bool) -> None:
 
 
 @command_line.command()
-@click.argument("old")
-@click.argument("new")
+@click.argument("old", callback=located)
+@click.argument("new", callback=located)
 @JSON
 def move(old: str, new: str, *, as_json: bool) -> None:
     """Give the environment of OLD to NEW, a file that was renamed or moved.
@@ -98,7 +106,7 @@ def move(old: str, new: str, *, as_json: bool) -> None:
     have ended.
     """
     moved = environments.move(
-        environments.locate_or_gone(old), environments.locate(new), context=Context()
+        environments.locate_or_gone(old), environments.locate(new), context=context_of_call()
     )
     show(present.move_json(moved) if as_json else present.move_text(moved))
 
@@ -111,7 +119,7 @@ def rebuild(source: str, python: str | None, *, as_json: bool) -> None:
     """Make the environment of SOURCE anew, at the same path."""
     synced = environments.sync(
         environments.locate(source),
-        context=Context(on_event=teller(as_json=as_json)),
+        context=context_of_call(as_json=as_json),
         python=absolute_python(python),
         rebuild=True,
     )
@@ -124,7 +132,7 @@ def rebuild(source: str, python: str | None, *, as_json: bool) -> None:
 def register(source: str, *, as_json: bool) -> None:
     """Show SOURCE's own kernel in Jupyter's kernel picker."""
     located = environments.locate(source)
-    name = environments.register(located, context=Context())
+    name = environments.register(located, context=context_of_call())
     show(present.register_json(located, name) if as_json else f"{name}\n")
 
 
@@ -134,7 +142,7 @@ def register(source: str, *, as_json: bool) -> None:
 def unregister(source: str, *, as_json: bool) -> None:
     """Take SOURCE's own kernel out of Jupyter's kernel picker, for good."""
     located = environments.locate_or_gone(source)
-    there = environments.unregister(located, context=Context())
+    there = environments.unregister(located, context=context_of_call())
     text = "It is no longer in the kernel picker.\n" if there else "It was not there.\n"
     show(present.register_json(located, None) if as_json else text)
 
@@ -144,7 +152,7 @@ def unregister(source: str, *, as_json: bool) -> None:
 @JSON
 def doctor(*, fix: bool, as_json: bool) -> None:
     """Find and explain everything that is wrong; the exit code is 1 if something stays so."""
-    context = Context(on_event=teller(as_json=as_json))
+    context = context_of_call(as_json=as_json)
     findings = environments.examine(context)
     reasons = environments.mend(findings, context) if fix else [None] * len(findings)
     outcomes = [

@@ -9,8 +9,17 @@ from typing import Any
 import click
 
 from ipy_scriptenv import environments, present, present_locks
-from ipy_scriptenv.cli.common import JSON, SOURCE, absolute_python, command_line, show, teller
-from ipy_scriptenv.environments import ALL_PACKAGES, Choosing, Context, Form, Pin
+from ipy_scriptenv.cli.common import (
+    JSON,
+    SOURCE,
+    absolute_index,
+    absolute_python,
+    command_line,
+    context_of_call,
+    from_folder_of_call,
+    show,
+)
+from ipy_scriptenv.environments import ALL_PACKAGES, Choosing, Form, Pin
 from ipy_scriptenv.errors import WrongCall
 from ipy_scriptenv.files import explained, read_regular, rewrite
 
@@ -58,7 +67,7 @@ def choosing_of(
     return Choosing(
         upgrade=ALL_PACKAGES if upgrade else packages,
         exclude_newer=exclude_newer,
-        index=tuple(_absolute_index(each) for each in indexes),
+        index=tuple(absolute_index(each) for each in indexes),
     )
 
 
@@ -103,7 +112,7 @@ def lock(
         msg = "--check writes nothing: leave out --embed and --upgrade."
         raise WrongCall(msg)
     located = environments.locate(source)
-    context = Context(on_event=teller(as_json=as_json))
+    context = context_of_call(as_json=as_json)
     request = absolute_python(python)
     if check:
         locked = environments.check_lock(
@@ -139,7 +148,7 @@ def tree(
     options += [word for name in package for word in ("--package", name)]
     options += ["--invert"] * invert + ["--outdated"] * outdated
     located = environments.locate(source)
-    context = Context(on_event=teller(as_json=as_json))
+    context = context_of_call(as_json=as_json)
     request = absolute_python(python)
     text = environments.tree(located, *options, context=context, python=request)
     shown = "\n".join(present.escaped(line) for line in text.splitlines()) + "\n"
@@ -172,12 +181,12 @@ def export(
     located = environments.locate(source)
     text = environments.export(
         located,
-        context=Context(on_event=teller(as_json=as_json)),
+        context=context_of_call(as_json=as_json),
         form=Form(form),
         python=absolute_python(python),
         hashes=not no_hashes,
     )
-    path = None if output is None else Path(output).absolute()
+    path = None if output is None else from_folder_of_call(output)
     if path is not None:
         _write(path, text)
         if not as_json:
@@ -192,11 +201,3 @@ def _write(path: Path, text: str) -> None:
     with explained(path):
         there = read_regular(path, limit=_LARGEST) if path.exists() else None
         rewrite(path, text.encode("utf-8", "surrogateescape"), expected=there)
-
-
-def _absolute_index(text: str) -> str:
-    """Take a path as an index from the folder of the call."""
-    name, equals, place = text.rpartition("=") if "://" not in text else ("", "", text)
-    if "://" in place:
-        return text
-    return f"{name}{equals}{Path(place).expanduser().absolute()}"

@@ -8,9 +8,15 @@ from typing import Any
 import click
 
 from ipy_scriptenv import fetching, running
-from ipy_scriptenv.cli.common import SOURCE, absolute_python, command_line, teller
+from ipy_scriptenv.cli.common import (
+    SOURCE,
+    absolute_python,
+    command_line,
+    context_of_call,
+    end_live_line,
+)
 from ipy_scriptenv.cli.locking import PINS, pin_of
-from ipy_scriptenv.environments import Context, Pin
+from ipy_scriptenv.environments import Pin
 from ipy_scriptenv.errors import WrongCall
 from ipy_scriptenv.fetching import Fetched
 from ipy_scriptenv.metadata import shown
@@ -45,20 +51,21 @@ def run(
     input. All that follows it is the script's; options of this command stand before it. Exit code
     and signals are the script's own.
     """
-    context = Context(on_event=teller(as_json=False))
+    context = context_of_call()
     pin = pin_of(locked=locked, frozen=frozen)
     options = _options(python, pin)
     has_file = source != "-" and not running.is_address(source)
     if pin is not Pin.UPDATE and not has_file:
         raise WrongCall(f"--{pin.value} is for a file: nothing else has a lock.")
     if source == "-":
-        data = sys.stdin.buffer.read()
+        data = sys.stdin.buffer.read(running.LARGEST_TEXT + 1)
         ready = running.text(data, arguments, context=context, options=options)
     elif running.is_address(source):
         found = _fetched(source, yes=yes)
         ready = running.fetched(found, arguments, context=context, options=options)
     else:
         ready = running.file(source, arguments, context=context, options=options)
+    end_live_line()
     sys.exit(running.become(ready, store=context.store))
 
 
@@ -74,9 +81,10 @@ def console(
 
     Nothing of SOURCE is run. All that follows it is IPython's.
     """
-    context = Context(on_event=teller(as_json=False))
+    context = context_of_call()
     options = _options(python, pin_of(locked=locked, frozen=frozen))
     ready = running.console(source, arguments, context=context, options=options)
+    end_live_line()
     sys.exit(running.become(ready, store=context.store))
 
 

@@ -249,14 +249,17 @@ def _content(path: Path) -> bytes | None:
 def publish(context: Context, standing: Standing, record: Record) -> bool:
     """Write or remove the kernelspec of an environment; say whether its kernel can encrypt.
 
-    A Jupyter folder that cannot be written costs the entry in the picker, not the kernel.
+    Only files have one. A Jupyter folder that cannot be written costs the entry in the picker, not
+    the kernel.
     """
     curve = kernel_can_encrypt(context, standing.path, record)
-    if record.source.kind not in (SourceKind.FILE, SourceKind.URL):
+    # An earlier version wrote one for addresses too, where anybody could read their queries.
+    is_file, is_address = (record.source.kind is kind for kind in (SourceKind.FILE, SourceKind.URL))
+    if not is_file and not is_address:
         return curve
     try:
         tidy(standing.name)
-        if record.register and policy.current().register:
+        if is_file and record.register and policy.current().register:
             register(standing.name, record.source, standing.path, curve=curve)
         else:
             unregister(standing.name, trash=context.store.building)

@@ -14,29 +14,39 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
 
 from ipy_scriptenv import policy
 from ipy_scriptenv.environments.allowed import limits, refuse_arguments, refuse_forbidden
 from ipy_scriptenv.environments.beside import script_beside
 from ipy_scriptenv.environments.building import Wanted, wanted_python
 from ipy_scriptenv.environments.job import Asker
-from ipy_scriptenv.environments.locking import relocked
+from ipy_scriptenv.environments.locking import refuse_credentials, relocked
 from ipy_scriptenv.environments.moving import whereabouts
 from ipy_scriptenv.environments.resolving import folder_of
 from ipy_scriptenv.environments.sources import Lock, locate, read_lock
 from ipy_scriptenv.environments.standing import Context, Standing, inspect
 from ipy_scriptenv.environments.syncing import Synced, sync
-from ipy_scriptenv.errors import PermissionRefused, ScriptEnvError, WrongCall
+from ipy_scriptenv.errors import (
+    EngineFailed,
+    InstallFailed,
+    PermissionRefused,
+    ResolutionFailed,
+    RestartNeeded,
+    ScriptEnvError,
+    WrongCall,
+)
 from ipy_scriptenv.files import explained, is_gone, read_regular, rewrite
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.kernel_side.block import find_block
 from ipy_scriptenv.metadata import (
+    Declaration,
     located_block,
     portable_lock,
     read_declaration,
@@ -140,7 +150,7 @@ def declare(source: Source, edit: Edit, *, context: Context) -> Declared:
     )
     new = edited_source(data, toml, name=path.name)
     with _written(path, data, new, lock, new_lock):
-        synced = sync(source, context=context)
+        synced = sync(source, context=context, keep_refused=False)
     return _declared(source, before, toml, synced)
 
 
@@ -238,7 +248,8 @@ def init(path: Path, *, python: str | None = None) -> Source:
 def cell_of_block(source: Source) -> tuple[str | None, int | None]:
     """Give the text of the cell in a source's file that holds its block, and its number.
 
-    A script is one text without a number. Both are ``None`` without a block or a file.
+    Of a file without cells it is the block's own lines, without a number. Both are ``None``
+    without a block or a file.
 
     :raises ScriptEnvError: if the file cannot be read
     """
@@ -251,7 +262,10 @@ def cell_of_block(source: Source) -> tuple[str | None, int | None]:
     if document.block is None:
         return None, None
     if document.cell is None:
-        return data.decode("utf-8-sig"), None
+        # As blocks are read: lines end in LF or CRLF alone.
+        lines = data.decode("utf-8-sig").split("\n")
+        own = lines[document.block.line - 1 : document.block.end_line]
+        return "\n".join(own).removesuffix("\r"), None
     text = json.loads(data.decode("utf-8-sig"))["cells"][document.cell - 1]["source"]
     return (text if isinstance(text, str) else "".join(text)), document.cell
 
@@ -272,12 +286,13 @@ def specifier_of(request: str) -> SpecifierSet:
     text = request.strip()
     if _PLAIN_VERSION.fullmatch(text):
         text = f"=={text}.*" if text.count(".") < _MINOR else f"=={text}"
-    try:
-        return SpecifierSet(text)
-    except InvalidSpecifier as error:
-        msg = f"`{request}` is no version of Python and no range of versions."
-        hint = "Such as `3.13` or `>=3.11`; an interpreter's path goes to `sync --python`."
-        raise WrongCall(msg, hint=hint) from error
+    with contextlib.suppress(InvalidSpecifier):
+        specifier = SpecifierSet(text)
+        if text:
+            return specifier
+    msg = f"`{request}` is no version of Python and no range of versions."
+    hint = "Such as `3.13` or `>=3.11`; an interpreter's path goes to `sync --python`."
+    raise WrongCall(msg, hint=hint)
 
 
 def _edited(
@@ -300,19 +315,27 @@ def _edited(
         python = _python_for(context, standing, new)
         return new, relocked(context, source, new, lock, python=python)
     allowed = policy.current()
-    words = _checked(edit, allowed)
+    words = _checked(edit, allowed, work=context.store.work)
+    if edit.verb is Verb.REMOVE:
+        _require_declared(words, read_declaration(toml))
     refuse_forbidden(allowed, toml=toml, folder=folder, lock=lock)
     options = (*limits(allowed, toml=toml), *edit.options)
     python = _python_for(context, standing, toml)
     located, written = located_block(toml, folder=folder)
     with _script(source, folder, located, lock) as script:
-        context.uv().script(edit.verb, script, *options, "--", *words, python=python)
+        try:
+            context.uv().script(edit.verb, script, *options, "--", *words, python=python)
+        except (ResolutionFailed, InstallFailed) as error:
+            error.hint = "Nothing was changed. Name other packages, or other versions of them."
+            raise
         block = find_block(script.read_text("utf-8"))
         beside = script.with_name(script.name + ".lock")
         made = None if lock is None else portable_lock(beside.read_bytes(), written=written)
     new = "" if block is None else block.toml
     for absolute, text in written.items():
         new = new.replace(f'"{absolute}"', f'"{text}"')
+    if made is not None:
+        refuse_credentials(made)
     # uv ends a block that was empty with a blank line.
     new = edited_toml(toml, new) if toml.strip() else new.strip("\n") + "\n"
     read_declaration(new)
@@ -320,9 +343,11 @@ def _edited(
     return new, made
 
 
-def _checked(edit: Edit, allowed: Policy) -> list[str]:
-    """Hold what is asked for against the policy; give the words with absolute paths.
+def _checked(edit: Edit, allowed: Policy, *, work: Path) -> list[str]:
+    """Hold what is asked for against the policy; give the words as uv is to have them.
 
+    :param work: uv's working folder: a relative path that it is given is written down relative to
+        the source
     :raises PolicyViolation: if an index or a file of requirements is not allowed
     :raises WrongCall: if a word would be an option
     """
@@ -336,7 +361,24 @@ def _checked(edit: Edit, allowed: Policy) -> list[str]:
         pairs = zip(edit.options, edit.options[1:], strict=False)
         given = [word for pair in pairs if pair[0] in _WHERE_FROM for word in pair]
         refuse_arguments(allowed, given, folder=edit.folder)
-    return refuse_arguments(allowed, edit.words, folder=edit.folder)
+    absolute = refuse_arguments(allowed, edit.words, folder=edit.folder)
+    return [
+        os.path.relpath(path, work.resolve()) if word != path and Path(path).is_absolute() else path
+        for word, path in zip(edit.words, absolute, strict=True)
+    ]
+
+
+def _require_declared(names: Iterable[str], declaration: Declaration) -> None:
+    """Hold names that are to be removed against what is declared.
+
+    :raises EngineFailed: if one of them is not there
+    """
+    declared = {canonicalize_name(each.name) for each in declaration.requirements}
+    missing = [f"`{name}`" for name in names if canonicalize_name(name) not in declared]
+    if missing:
+        msg = f"The block does not declare {', '.join(missing)}."
+        hint = f"It declares {', '.join(sorted(declared)) or 'nothing'}."
+        raise EngineFailed(msg, hint=hint)
 
 
 @contextlib.contextmanager
@@ -395,6 +437,9 @@ def _lock_written(lock: Lock | None, new: bytes | None) -> Iterator[None]:
     rewrite(lock.path, new, expected=lock.data)
     try:
         yield
+    except RestartNeeded:
+        # The changed block waits for the next start, and so does what it locks.
+        raise
     except BaseException:
         with contextlib.suppress(ScriptEnvError):
             rewrite(lock.path, lock.data, expected=new)

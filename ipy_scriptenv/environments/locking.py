@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import re
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +37,7 @@ from ipy_scriptenv.files import explained, rewrite, stat_of
 from ipy_scriptenv.kernel_side.credentials import without_credentials
 from ipy_scriptenv.metadata import (
     located_block,
+    locked_before,
     locked_packages,
     portable_lock,
     with_embedded_lock,
@@ -45,7 +45,7 @@ from ipy_scriptenv.metadata import (
 from ipy_scriptenv.policy import Policy
 from ipy_scriptenv.record import Package, Python, Source
 
-__all__ = ["Locked", "Outcome", "check_lock", "lock", "relocked", "settle"]
+__all__ = ["Locked", "Outcome", "check_lock", "lock", "refuse_credentials", "relocked", "settle"]
 
 _NEEDS_UPDATE = re.compile(r"lockfile .* needs to be updated|Unable to find lockfile")
 _NOTEBOOK = ".ipynb"
@@ -184,14 +184,22 @@ def relocked(
         context.uv().script("lock", script, *words, python=python)
         with explained(beside):
             made = portable_lock(beside.read_bytes(), written=written)
-    text = made.decode("utf-8", "replace")
+    refuse_credentials(made)
+    # What comes with what is declared may come from elsewhere.
+    refuse_forbidden(allowed, toml=toml, folder=folder, lock=made)
+    return made
+
+
+def refuse_credentials(lock: bytes) -> None:
+    """Refuse to write a lock with credentials in it: uv copies those of direct addresses.
+
+    :raises BadBlock: if it holds any
+    """
+    text = lock.decode("utf-8", "replace")
     if without_credentials(text) != text:
         msg = "The lock would hold a password or a token from an address in the block."
         hint = "Keep it out of the block: uv reads it from `~/.netrc`, a keyring, or UV_INDEX_*."
         raise BadBlock(msg, hint=hint)
-    # What comes with what is declared may come from elsewhere.
-    refuse_forbidden(allowed, toml=toml, folder=folder, lock=made)
-    return made
 
 
 def settle(
@@ -275,12 +283,12 @@ def _refuse_later(allowed: Policy, lock: bytes) -> None:
     """Refuse a lock that nothing is checked of, where the policy sets a date.
 
     :raises PolicyViolation: if it was not made for that date or an earlier one
+    :raises BadBlock: if it is no TOML
     """
     if allowed.exclude_newer is None:
         return
-    options = tomllib.loads(lock.decode("utf-8", "replace")).get("options")
-    made_for = options.get("exclude-newer") if isinstance(options, dict) else None
-    if made_for and limits(allowed, exclude_newer=str(made_for))[-1] == str(made_for):
+    made_for = locked_before(lock)
+    if made_for and limits(allowed, exclude_newer=made_for)[-1] == made_for:
         return
     msg = "The administrator's policy sets a date, and the lock was not made for it."
     raise PolicyViolation(msg, hint="Lock it anew: `jupyter scriptenv lock SOURCE`.")

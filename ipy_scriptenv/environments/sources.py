@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipy_scriptenv.errors import Duplicate, NotASource, NotFound, Unclosed, WrongCall
+from ipy_scriptenv.errors import NotASource, NotFound, Unclosed, WrongCall
 from ipy_scriptenv.files import explained, read_regular, stat_of
 from ipy_scriptenv.identity import (
     EnvironmentName,
@@ -226,14 +226,17 @@ def _spelling(folder: Path, part: str) -> str:
 
 
 def check(source: Source) -> None:
-    """Check that a file can be read as a source; its block is not judged.
+    """Check that a file can be read as a source, with one block at most.
 
-    :raises ScriptEnvError: if it cannot
+    A block that is never closed is the affair of its cell.
+
+    :raises Duplicate: if there are several; each cell alone would run
+    :raises ScriptEnvError: if it cannot be read
     """
     path = Path(source.path or "")
     with explained(path):
         data = read_regular(path, limit=_LARGEST)
-    with contextlib.suppress(Unclosed, Duplicate):
+    with contextlib.suppress(Unclosed):
         read_document(data, name=path.name)
 
 

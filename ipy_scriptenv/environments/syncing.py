@@ -313,7 +313,7 @@ def _result(job: Job, record: Record, before: Iterable[Package], action: Action)
         record = _synced_record(job, record, record.packages, record.kernel)
         furnish(job.context, job.standing.path, record)
     curve = publish(job.context, job.standing, record)
-    has_spec = record.source.kind in (SourceKind.FILE, SourceKind.URL)
+    has_spec = record.source.kind is SourceKind.FILE
     warnings = job.wanted.declaration.warnings if job.wanted.declaration else ()
     return Synced(
         name=job.standing.name,

@@ -10,7 +10,6 @@ import codecs
 import contextlib
 import os
 import queue
-import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
+
+from .words import words_of
 
 __all__ = ["Command", "ScriptFailed", "register_cells", "run_line"]
 
@@ -63,7 +64,7 @@ def register_cells(shell: Any, command: Command) -> None:
         argv, variables = command()
         # The cell's first line is the magic's: so the script's lines count as the cell's do.
         text = f"\n{cell}"
-        _run([*argv, "run", "-", *shlex.split(line)], variables, text)
+        _run([*argv, "run", "-", *words_of(line)], variables, text)
 
     shell.register_magic_function(scriptenv, "cell", "scriptenv")
 
@@ -79,7 +80,9 @@ def run_line(words: Sequence[str], command: Command) -> None:
 
 
 def _run(argv: Sequence[str], variables: Mapping[str, str], text: str | None) -> None:
-    code = _stream(argv, {**variables, "PYTHONUNBUFFERED": "1"}, text)
+    # What it prints is read as UTF-8 here, whatever the locale says.
+    ours = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    code = _stream(argv, {**variables, **ours}, text)
     if code:
         raise ScriptFailed(code)
 

@@ -84,7 +84,7 @@ class Completion:
         :raises Failed: if the cell must not run
         """
         begun = self._interrupts
-        self._take_turn(begun)
+        self._take_turn(begun, on_event)
         try:
             request = self._request_for(code)
             answer = {} if request is None else self._sync(request, on_event, begun)
@@ -112,7 +112,7 @@ class Completion:
         :raises Failed: with the host's error
         """
         begun = self._interrupts
-        self._take_turn(begun)
+        self._take_turn(begun, on_event)
         try:
             request = {"op": "sync", "given": False, "block": None, "exact": True}
             request["upgrade"] = [*upgrade]
@@ -129,7 +129,7 @@ class Completion:
             the next start takes it over; otherwise nothing was changed.
         """
         begun = self._interrupts
-        self._take_turn(begun)
+        self._take_turn(begun, on_event)
         try:
             request = {"op": "declare", "words": words, "cell": self.block_cell, "exact": True}
             try:
@@ -260,7 +260,7 @@ class Completion:
         except hosts.HostEnded as ended:
             raise host_ended(str(ended)) from None
 
-    def _take_turn(self, begun: int) -> None:
+    def _take_turn(self, begun: int, on_event: _Listener) -> None:
         """Wait for the sync that another thread runs.
 
         :param begun: the number of interrupts before
@@ -270,7 +270,7 @@ class Completion:
             return
         try:
             while not self._turn.acquire(timeout=0.1):
-                pass
+                on_event({"event": "waiting", "for": "another cell of this notebook"})
         except KeyboardInterrupt:
             self.cancel()
             raise interrupted() from None
@@ -324,6 +324,17 @@ class Completion:
         if self._must_restart is not None:
             notes.append(f"A restart is needed: {self._must_restart}.")
         return notes
+
+    def is_file_behind(self) -> bool:
+        """Whether the source's file declares something else than what was executed last."""
+        if self.block_cell is None or self._source is None:
+            return False
+        try:
+            executed = block_of_cell(self.block_cell)
+            found = check.block_of_source(self._source)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return executed is not None and executed.toml != found
 
     def _without_host(self, request: dict[str, Any], words: str) -> dict[str, Any]:
         """Go on with an environment that is in sync; refuse otherwise."""

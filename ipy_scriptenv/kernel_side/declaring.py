@@ -14,16 +14,22 @@ if TYPE_CHECKING:
     from .completing import Completion
 
 __all__ = [
+    "SAVE_FIRST",
     "VERBS",
     "complete_verbs",
     "declare",
     "is_for_own_block",
     "names_source",
     "offer",
+    "reads_own_file",
+    "stands_alone",
 ]
 
 _DECLARING = ("add", "remove", "python")
 _OF_PACKAGES = ("remove", "upgrade")
+_RESOLVING = ("lock", "tree", "export")
+SAVE_FIRST = "The file's block differs from what was executed last: save the notebook first."
+
 _SOURCES = (".ipynb", ".py", ".qmd")
 
 VERBS = (
@@ -55,7 +61,18 @@ VERBS = (
 
 def names_source(words: list[str]) -> bool:
     """Say whether the first argument of a verb is a file, and not a package."""
-    return len(words) > 1 and words[1].lower().endswith(_SOURCES) and os.path.exists(words[1])
+    return len(words) > 1 and _is_source(words[1])
+
+
+def reads_own_file(words: list[str]) -> bool:
+    """Say whether a line is about what the notebook's file declares, not what was executed."""
+    if not words or words[0] not in _RESOLVING or "--help" in words or "-h" in words:
+        return False
+    return not any(map(_is_source, words[1:]))
+
+
+def _is_source(word: str) -> bool:
+    return word.lower().endswith(_SOURCES) and os.path.exists(os.path.expanduser(word))
 
 
 def is_for_own_block(words: list[str]) -> bool:
@@ -81,6 +98,9 @@ def declare(
         if "cell" in failed.error:
             offer(shell, failed.error)
         raise
+    if stands_alone(shell):
+        # The steps on the way are not to stay in the notebook; what else the cell printed is.
+        shell.display_pub.clear_output(wait=True)
     print(answer["text"], end="")
     offer(shell, answer)
     if answer.get("replace"):
@@ -94,18 +114,20 @@ def offer(shell: Any, answer: dict[str, Any]) -> None:
 
     :param answer: ``cell``, the text; ``had_block``; ``number`` of the old cell in the file
     """
-    alone = not answer["had_block"] and _stands_alone(shell)
+    alone = not answer["had_block"] and stands_alone(shell)
     shell.set_next_input(answer["cell"], replace=alone)
     if alone:
         print("This cell is the notebook's block now.")
     elif answer["had_block"]:
         which = f"cell {answer['number']}" if answer["number"] else "the cell with the block"
         print(f"The cell below is the new block: it replaces {which}.")
+        print("Delete the old one: a notebook has one block.")
     else:
         print("The cell below is the notebook's block: keep it.")
 
 
-def _stands_alone(shell: Any) -> bool:
+def stands_alone(shell: Any) -> bool:
+    """Say whether the line that runs is all of its cell."""
     try:
         code = shell.get_parent()["content"]["code"]
     except (AttributeError, KeyError, TypeError):

@@ -49,7 +49,7 @@ def ask(
     """Have a host do something, and give its last event: ``done`` or ``error``.
 
     :param initial: the environment variables that this kernel was started with
-    :param on_event: gets every other event, in the calling thread
+    :param on_event: gets every other event, in the calling thread; ``silence`` while none comes
     :param cancelled: looked at ten times a second; True stops the work
     :raises HostGone: if no host is there
     :raises HostEnded: if one was, and ended without an answer
@@ -130,6 +130,7 @@ def _listen(
         try:
             line = lines.get(timeout=_POLL)
         except queue.Empty:
+            on_event({"event": "silence"})
             continue
         if line is None:
             return None

@@ -15,6 +15,7 @@ from . import replace
 from .completing import Completion
 from .failing import Failed, interrupted, restart_needed, undeclared, unforeseen
 from .helping import ImportHelp, changed_by_hand
+from .showing import Showing
 
 __all__ = ["ScriptEnvKernel"]
 
@@ -33,7 +34,6 @@ class ScriptEnvKernel(IPythonKernel):
     inbox: replace.Inbox
     help: ImportHelp
 
-    _shown = False
     _add_folder = False
     _use_jedi = False
 
@@ -136,24 +136,26 @@ class ScriptEnvKernel(IPythonKernel):
 
         Never awaits: an interrupt must raise here, not tear down the event loop.
         """
+        # One for each cell: two subshells complete the environment one after the other.
+        showing = Showing(self._publish)
         try:
-            answer = self.completion.admit(code, self._show)
-            self._end_progress()
+            answer = self.completion.admit(code, showing.take)
+            showing.end()
             if answer.get("replace"):
                 self._replace(answer["replace"], can_encrypt=answer.get("curve", False))
         except Failed as failed:
-            return self._refuse(failed)
+            return self._refuse(failed, showing)
         except KeyboardInterrupt:
-            return self._refuse(interrupted())
+            return self._refuse(interrupted(), showing)
         except Exception as error:  # noqa: BLE001 - without a reply the cell would wait for ever
-            return self._refuse(unforeseen(error))
+            return self._refuse(unforeseen(error), showing)
         for text in (*answer.get("warnings", ()), answer.get("note")):
             if text:
                 self._stream(f"{text}\n", "stderr")
         return None
 
-    def _refuse(self, failed: Failed) -> dict[str, Any]:
-        self._end_progress()
+    def _refuse(self, failed: Failed, showing: Showing) -> dict[str, Any]:
+        showing.end()
         return self._error_reply(failed)
 
     def _replace(self, reason: str, *, can_encrypt: bool) -> None:
@@ -169,26 +171,15 @@ class ScriptEnvKernel(IPythonKernel):
             replace.become_new(self)
         raise restart_needed(reason, hint)
 
-    def _show(self, event: dict[str, Any]) -> None:
-        text = event.get("text") or event.get("for") or event.get("name")
-        if event["event"] == "waiting":
-            text = f"Waiting for {event.get('for', 'another process')} …"
-        if text:
-            self._shown = True
-            self._stream(f"{text}\n")
-
-    def _end_progress(self) -> None:
-        if self._shown:
-            self._shown = False
-            # `wait=True` would leave the progress standing when the cell prints nothing.
-            self.send_response(self.iopub_socket, "clear_output", {"wait": False})
+    def _publish(self, message_type: str, content: dict[str, Any]) -> None:
+        self.send_response(self.iopub_socket, message_type, content)
 
     def _stream(self, text: str, name: str = "stdout") -> None:
-        self.send_response(self.iopub_socket, "stream", {"name": name, "text": text})
+        self._publish("stream", {"name": name, "text": text})
 
     def _error_reply(self, failed: Failed) -> dict[str, Any]:
         content = {"ename": failed.name, "evalue": str(failed), "traceback": failed.lines()}
-        self.send_response(self.iopub_socket, "error", content)
+        self._publish("error", content)
         return {
             "status": "error",
             "execution_count": self.shell.execution_count,

@@ -10,6 +10,7 @@ from typing import Any
 from . import cells, declaring, hosts
 from .completing import Completion
 from .failing import Failed, without_host
+from .words import words_of
 
 __all__ = ["register_magics"]
 
@@ -67,7 +68,7 @@ def _accept_extension(manager: Any) -> None:
 
 def _scriptenv(shell: Any, completion: Completion, line: str) -> None:
     try:
-        words = shlex.split(line)
+        words = words_of(line)
     except ValueError as error:
         words = []
         print(f"%scriptenv: {error}", file=sys.stderr)
@@ -86,8 +87,7 @@ def _scriptenv(shell: Any, completion: Completion, line: str) -> None:
         elif verb == "sync" and mine:
             answer = completion.sync(_tell)
         else:
-            notes = completion.notes() if words in ([], ["status"]) else ()
-            answer = completion.verb(words or ["status"], _tell, notes=notes)
+            answer = _verb(shell, completion, words or ["status"])
     except Failed as failed:
         print("\n".join(failed.lines()), file=sys.stderr)
         return
@@ -98,6 +98,20 @@ def _scriptenv(shell: Any, completion: Completion, line: str) -> None:
         print(answer["text"], end="")
     if answer.get("replace"):
         print(f"Restart the kernel: {answer['replace']}.", file=sys.stderr)
+
+
+def _verb(shell: Any, completion: Completion, words: list[str]) -> dict[str, Any]:
+    """Have a host answer, and show its steps meanwhile.
+
+    :raises Failed: with the host's error
+    """
+    aside = _Aside(shell)
+    notes = completion.notes() if words == ["status"] else ()
+    if declaring.reads_own_file(words) and completion.is_file_behind():
+        aside.take({"event": "note", "text": declaring.SAVE_FIRST})
+    answer = completion.verb(words, aside.take, notes=notes)
+    aside.end()
+    return answer
 
 
 def _instead_of_conda(line: str) -> str:
@@ -128,6 +142,32 @@ def _host_command(completion: Completion) -> tuple[list[str], dict[str, str]]:
     if not found:
         raise without_host("")
     return [found[0], "-P", "-m", "ipy_scriptenv"], hosts.variables(completion.initial)
+
+
+class _Aside:
+    """Shows the steps of a verb aside from its answer, which may be read by a program."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._lines: list[str] = []
+        self._notes: list[str] = []
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Show an event of a host, where it has something to say."""
+        waits = event.get("for") if event.get("event") == "waiting" else None
+        text = f"Waiting for {waits} …" if waits else event.get("text")
+        if text and text not in self._lines[-1:]:
+            print(text, file=sys.stderr)
+            self._lines.append(text)
+            if event.get("event") == "note":
+                self._notes.append(text)
+
+    def end(self) -> None:
+        """Take the steps away, where nothing else of the cell would go with them; notes stay."""
+        if len(self._lines) > len(self._notes) and declaring.stands_alone(self._shell):
+            self._shell.display_pub.clear_output(wait=True)
+            for note in self._notes:
+                print(note, file=sys.stderr)
 
 
 def _tell(event: dict[str, Any]) -> None:

@@ -69,7 +69,7 @@ def kernelspec_folder(name: EnvironmentName) -> Path:
 def kernelspec(
     source: Source, environment: Path, *, curve: bool, title: str | None = None
 ) -> dict[str, Any]:
-    """Give the content of ``kernel.json`` for a source.
+    """Give the content of ``kernel.json`` for a file.
 
     It works without the provisioner too: the interpreter is the environment's, and the launcher
     finds the record beside it. The display name holds no path, because it is saved into notebooks.
@@ -81,7 +81,7 @@ def kernelspec(
     metadata: dict[str, Any] = {
         "debugger": True,
         "kernel_provisioner": {"provisioner_name": PROVISIONER},
-        "scriptenv": {"source": source.path or source.url, "environment": str(environment)},
+        "scriptenv": {"source": source.path, "environment": str(environment)},
     }
     if curve:
         metadata["supported_encryption"] = ["curve"]
@@ -100,7 +100,7 @@ def kernelspec(
 
 
 def register(name: EnvironmentName, source: Source, environment: Path, *, curve: bool) -> str:
-    """Write a source's kernelspec if it is missing or differs; give its name.
+    """Write a file's kernelspec if it is missing or differs; give its name.
 
     Where another source's file has the same name, both display names tell the folder too.
     """
@@ -325,7 +325,7 @@ def _titles(
             if spec is not None and not spec.alias and PurePath(spec.source).name == file:
                 paths[other] = PurePath(spec.source)
     if source is not None:
-        paths[name] = PurePath(source.path or source.url or "")
+        paths[name] = PurePath(source.path or "")
     return _told_apart(paths)
 
 
@@ -353,7 +353,7 @@ def _file_name(source: Source) -> str:
 
 
 def _raw_name(source: Source) -> str:
-    return PurePath(source.path or source.url or "").name
+    return PurePath(source.path or "").name
 
 
 def _shown(name: str) -> str:

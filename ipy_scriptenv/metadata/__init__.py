@@ -9,6 +9,7 @@ from ipy_scriptenv.metadata.declaration import EMPTY, Declaration, read_declarat
 from ipy_scriptenv.metadata.documents import Document, Kind, read_document
 from ipy_scriptenv.metadata.locks import (
     embedded_lock,
+    locked_before,
     locked_packages,
     portable_lock,
     rebased_lock,
@@ -39,6 +40,7 @@ __all__ = [
     "embedded_lock",
     "local_paths",
     "located_block",
+    "locked_before",
     "locked_packages",
     "origins_of_block",
     "origins_of_lock",

@@ -21,6 +21,7 @@ from ipy_scriptenv.metadata.quoting import shown
 __all__ = [
     "EMBEDDED_KEY",
     "embedded_lock",
+    "locked_before",
     "locked_packages",
     "portable_lock",
     "rebased_lock",
@@ -94,6 +95,16 @@ def portable_lock(lock: bytes, *, written: Mapping[str, str]) -> bytes:
         text = text.replace(f'path = "{place}/', 'path = "')
         text = text.replace(f'registry = "{place}"', f'registry = "{written[place]}"')
     return text.encode() if written else lock
+
+
+def locked_before(lock: bytes) -> str | None:
+    """Give the date that a lock was made for (``exclude-newer``); ``None`` where it has none.
+
+    :raises BadBlock: if it is no TOML
+    """
+    options = _tables(lock).get("options")
+    date = options.get("exclude-newer") if isinstance(options, dict) else None
+    return None if date is None else str(date)
 
 
 def locked_packages(lock: bytes) -> tuple[tuple[str, str], ...]:

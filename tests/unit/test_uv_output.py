@@ -22,14 +22,42 @@ from ipy_scriptenv.uv_output import Change, event_of, failure, report_of
     ("line", "kind", "data"),
     [
         ("Resolved 24 packages in 12ms", "resolving", {"packages": "24"}),
-        ("Downloading numpy (16.1MiB)", "downloading", {"name": "numpy", "size": "16.1MiB"}),
-        (" Downloaded numpy", "downloading", {"name": "numpy"}),
-        ("   Building old @ file:///x", "downloading", {"name": "old"}),
+        (
+            "Downloading numpy (16.1MiB)",
+            "downloading",
+            {"name": "numpy", "size": "16.1MiB", "bytes": 16882074, "finished": False},
+        ),
+        (
+            "Downloading cpython-3.13.5-linux-x86_64-gnu (download) (30.0MiB)",
+            "downloading",
+            {
+                "name": "cpython-3.13.5-linux-x86_64-gnu",
+                "size": "30.0MiB",
+                "bytes": 30 << 20,
+                "finished": False,
+            },
+        ),
+        (
+            "Downloading x (much)",
+            "downloading",
+            {"name": "x", "size": "much", "finished": False},
+        ),
+        (" Downloaded numpy", "downloading", {"name": "numpy", "finished": True}),
+        (
+            "   Building old @ file:///x",
+            "downloading",
+            {"name": "old", "finished": False, "building": True},
+        ),
+        (
+            "      Built old @ file:///x",
+            "downloading",
+            {"name": "old", "finished": True, "building": True},
+        ),
         ("Prepared 1 package in 2ms", "installing", {"packages": "1"}),
         ("Installed 2 packages in 3ms", "installing", {"packages": "2"}),
     ],
 )
-def test_a_line_of_progress_is_a_step(line: str, kind: str, data: dict[str, str]) -> None:
+def test_a_line_of_progress_is_a_step(line: str, kind: str, data: dict[str, object]) -> None:
     event = event_of(line)
     assert event is not None
     assert event["event"] == kind
