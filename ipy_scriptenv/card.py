@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ipy_scriptenv.environments import Drift, Met, Status
 from ipy_scriptenv.present import escaped, found_json
 from ipy_scriptenv.record import Package
+
+if TYPE_CHECKING:
+    from ipy_scriptenv.environments import Drift, Met, Status
 
 __all__ = ["status_html", "status_json", "status_text"]
 

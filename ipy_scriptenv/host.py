@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from ipy_scriptenv import card, environments, explaining, magic_line, present
-from ipy_scriptenv.cli.declaring import edit_of
-from ipy_scriptenv.environments import Asker, Choosing, Context, Synced, tools
+# A cell waits for this process: what only one kind of request needs is imported there.
+from ipy_scriptenv import environments, present
+from ipy_scriptenv.environments import Asker, Choosing, Context
 from ipy_scriptenv.errors import (
     EngineFailed,
     Interrupted,
@@ -36,6 +36,9 @@ from ipy_scriptenv.record import Record
 from ipy_scriptenv.store import Store
 from ipy_scriptenv.uv import Event, ignore
 
+if TYPE_CHECKING:
+    from ipy_scriptenv.environments import Synced
+
 __all__ = ["main"]
 
 _PROTOCOLS = (1,)
@@ -46,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve one request; give the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["--tool"]:
+        from ipy_scriptenv.environments import tools
+
         return tools.run_tool(Path(words[1]), words[2], words[3:])
     cancel = Cancel()
     # What a verb prints is caught, and its steps are told meanwhile.
@@ -58,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         interrupted = Interrupted("Completing the environment was interrupted.")
         answer = _error(interrupted if cancel.is_set else error)
     except OSError as error:
+        from ipy_scriptenv import explaining
+
         answer = _error(explaining.from_os_error(error))
     except Exception as error:  # noqa: BLE001 - the kernel must hear of it
         answer = _error(EngineFailed(f"Something unforeseen went wrong: {error!r}."))
@@ -110,6 +117,8 @@ def _serve(
 
 
 def _verb(request: dict[str, Any], record: Record, context: Context) -> dict[str, Any]:
+    from ipy_scriptenv import magic_line
+
     if list(request["words"]) in ([], ["status"]):
         return _status(request, record, replace(context, on_event=ignore))
     text = magic_line.answer(
@@ -123,6 +132,8 @@ def _verb(request: dict[str, Any], record: Record, context: Context) -> dict[str
 
 
 def _status(request: dict[str, Any], record: Record, context: Context) -> dict[str, Any]:
+    from ipy_scriptenv import card
+
     name = EnvironmentName(Path(request["environment"]).name)
     status = environments.status(record.source, context=context, name=name)
     loaded = environments.loaded_otherwise(_asker(request), record, context=context)
@@ -158,6 +169,8 @@ def _declare(
     request: dict[str, Any], path: Path, record: Record, context: Context
 ) -> dict[str, Any]:
     """Change the block of a cell; the kernel shows the new text of the cell."""
+    from ipy_scriptenv.cli.declaring import edit_of
+
     verb, *words = request["words"]
     folder, name = Path(request["folder"]), EnvironmentName(path.name)
     cell, number = request["cell"], None

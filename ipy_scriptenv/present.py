@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ipy_scriptenv.environments import Declared, Finding, Found, Item, Listed, Moved, Synced
 from ipy_scriptenv.errors import ScriptEnvError
 from ipy_scriptenv.kernel_side.credentials import without_credentials
 from ipy_scriptenv.record import OWN, Source
 from ipy_scriptenv.store import environment_python
+
+if TYPE_CHECKING:
+    from ipy_scriptenv.environments import Declared, Finding, Found, Item, Listed, Moved, Synced
 
 __all__ = [
     "declared_json",

@@ -367,7 +367,7 @@ def test_matplotlib_draws_in_the_notebook_and_in_a_process_of_its_own(
             "%matplotlib inline\nimport matplotlib.pyplot as plt\n_ = plt.plot([1, 2])"
         )
         assert drawn.status == "ok", drawn.traceback
-        assert "image/png" in drawn.contents("display_data")[0]["data"]
+        assert "image/png" in drawn.contents("display_data")[-1]["data"]
         # Without the magic too: inline is the backend of every notebook.
         assert "inline" in shown(kernel, "print(plt.get_backend())")
         code = (
@@ -379,7 +379,7 @@ def test_matplotlib_draws_in_the_notebook_and_in_a_process_of_its_own(
         kernel.restart()
         again = kernel.execute("import matplotlib.pyplot as plt\n_ = plt.plot([1, 2])")
         assert again.status == "ok", again.traceback
-        assert "image/png" in again.contents("display_data")[0]["data"], "without any magic"
+        assert "image/png" in again.contents("display_data")[-1]["data"], "without any magic"
 
 
 def test_children_are_given_no_backend_and_a_user_s_own_is_kept(

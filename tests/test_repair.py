@@ -134,7 +134,7 @@ def test_builds_that_a_crash_left_are_swept(script: Path, tmp_path: Path) -> Non
         (folder / "file").touch()
     start(script)
     assert not left.exists()
-    assert anothers.exists()
+    assert not anothers.exists()
 
 
 def test_the_build_of_another_is_not_swept_however_long_it_takes(

@@ -322,7 +322,7 @@ def _edited(
     options = (*limits(allowed, toml=toml), *edit.options)
     python = _python_for(context, standing, toml)
     located, written = located_block(toml, folder=folder)
-    with _script(source, folder, located, lock) as script:
+    with _script(source, folder, located, lock, work=context.store.work) as script:
         try:
             context.uv().script(edit.verb, script, *options, "--", *words, python=python)
         except (ResolutionFailed, InstallFailed) as error:
@@ -382,14 +382,16 @@ def _require_declared(names: Iterable[str], declaration: Declaration) -> None:
 
 
 @contextlib.contextmanager
-def _script(source: Source, folder: Path, toml: str, lock: bytes | None) -> Iterator[Path]:
-    """Give uv a script to edit: beside the source, or where a kernel has none, anywhere."""
+def _script(
+    source: Source, folder: Path, toml: str, lock: bytes | None, *, work: Path
+) -> Iterator[Path]:
+    """Give uv a script to edit: beside the source, or where a kernel has none, in *work*."""
     if source.path is not None:
         with script_beside(folder, toml, lock) as script:
             yield script
         return
     with (
-        tempfile.TemporaryDirectory(prefix="scriptenv-") as place,
+        tempfile.TemporaryDirectory(prefix=".", dir=work) as place,
         script_beside(Path(place), toml, lock) as script,
     ):
         yield script

@@ -63,7 +63,7 @@ def tree(source: Source, *options: str, context: Context, python: str | None = N
     :raises ScriptEnvError: if the source cannot be read, or uv finds no solution
     """
     found = read_declared(source, context=context, python=python)
-    with reading(found) as script:
+    with reading(found, context) as script:
         interpreter = Path(found.python.base)
         limits = _options(found)
         text = context.uv().script("tree", script, *limits, *options, python=interpreter)
@@ -74,7 +74,7 @@ def _exported(found: Declared, context: Context, form: str, *options: str) -> st
     is_local = bool(local_paths(found.toml, folder=found.folder))
     # The header tells the call, and so the path of a file that is gone.
     words = ("--no-header", "--format", form, *_options(found), *options)
-    with reading(found, beside=is_local) as script:
+    with reading(found, context, beside=is_local) as script:
         text = context.uv().script("export", script, *words, python=Path(found.python.base))
     return without_credentials(text)
 

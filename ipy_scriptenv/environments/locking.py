@@ -267,7 +267,7 @@ def _check(context: Context, declared: Declared, choosing: Choosing) -> None:
         folder=declared.folder,
         lock=None if found is None else found.content,
     )
-    with reading(declared) as script:
+    with reading(declared, context) as script:
         try:
             python = Path(declared.python.base)
             context.uv().script("lock", script, "--check", *options, python=python)

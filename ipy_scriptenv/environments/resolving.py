@@ -99,7 +99,7 @@ def resolver_options(
 
 
 @contextlib.contextmanager
-def reading(declared: Declared, *, beside: bool = False) -> Iterator[Path]:
+def reading(declared: Declared, context: Context, *, beside: bool = False) -> Iterator[Path]:
     """Give uv a script to read with its lock; what it makes of them is thrown away.
 
     :param beside: whether it stands in the source's folder, because paths are told relative to it
@@ -110,7 +110,7 @@ def reading(declared: Declared, *, beside: bool = False) -> Iterator[Path]:
         with script_beside(declared.folder, located, content) as script:
             yield script
         return
-    with tempfile.TemporaryDirectory(prefix="scriptenv-") as folder:
+    with tempfile.TemporaryDirectory(prefix=".", dir=context.store.work) as folder:
         script = Path(folder) / "script.py"
         text = render_block(staged_block(declared.toml, folder=declared.folder))
         script.write_bytes(text.encode())
