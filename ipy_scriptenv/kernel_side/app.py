@@ -48,8 +48,8 @@ def run(
     ScriptEnvKernel.completion = completion
     own_backend = "MPLBACKEND" in os.environ
     app = IPKernelApp.instance(kernel_class=ScriptEnvKernel, ignore_cwd=True)
-    with debugging.put_off():
-        app.initialize(sys.argv[1:])
+    debugging.put_off()
+    app.initialize(sys.argv[1:])
     if not own_backend:
         backend.keep_from_children()
     kernel = app.kernel

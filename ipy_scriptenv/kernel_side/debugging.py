@@ -1,7 +1,8 @@
 """Load the debugger when a front end first asks for it.
 
-ipykernel loads debugpy at every start, which takes about a sixth of it. From ipykernel 7 on that
-happens where the kernel is made, and what stands for the debugger until then can be another thing.
+ipykernel loads debugpy at every start, and asks again in each ``kernel_info_reply`` whether it is
+there; that takes about a sixth of a start. From ipykernel 7 on it looks where it needs to know, and
+finds a stand-in there until the debugger itself is asked for something.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 __all__ = ["put_off"]
@@ -22,26 +21,32 @@ _FIRST = 7
 """The ipykernel from which on this works."""
 
 
-@contextmanager
-def put_off() -> Iterator[None]:
-    """While a kernel is made, let its debugger be one that is loaded later."""
-    import ipykernel
+def put_off() -> None:
+    """Let a kernel's debugger be one that is loaded later; called before the kernel is made."""
     from ipykernel._version import __version__
 
     can_wait = int(__version__.partition(".")[0]) >= _FIRST and _MODULE not in sys.modules
-    if not can_wait or importlib.util.find_spec("debugpy") is None:
-        yield
-        return
-    stand_in = types.ModuleType(_MODULE)
-    vars(stand_in).update(Debugger=LateDebugger, _is_debugpy_available=True)
-    sys.modules[_MODULE] = stand_in
-    try:
-        yield
-    finally:
-        if sys.modules.get(_MODULE) is stand_in:
-            del sys.modules[_MODULE]
-        if vars(ipykernel).get("debugger") is stand_in:
-            del ipykernel.debugger
+    if can_wait and importlib.util.find_spec("debugpy") is not None:
+        sys.modules[_MODULE] = _StandIn(_MODULE)
+
+
+class _StandIn(types.ModuleType):
+    """The module of ipykernel's debugger, until anything else is looked up in it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        vars(self).update(Debugger=LateDebugger, _is_debugpy_available=True)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(_real_module(), name)
+
+
+def _real_module() -> types.ModuleType:
+    if isinstance(sys.modules.get(_MODULE), _StandIn):
+        del sys.modules[_MODULE]
+    return importlib.import_module(_MODULE)
 
 
 class LateDebugger:
@@ -72,7 +77,7 @@ class LateDebugger:
         if self._real is None:
             arguments, more = self._arguments
             before = set(sys.modules)
-            self._real = importlib.import_module(_MODULE).Debugger(*arguments, **more)
+            self._real = _real_module().Debugger(*arguments, **more)
             # What it brings along is no code of the user's to step into.
             new = [sys.modules[name] for name in {*sys.modules} - before]
             files = (getattr(module, "__file__", None) for module in new)
