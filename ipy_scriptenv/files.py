@@ -57,7 +57,7 @@ def stat_of(path: Path) -> FileStat | None:
     return (found.st_size, found.st_mtime_ns, found.st_ino)
 
 
-def read_regular(path: Path, *, limit: int) -> bytes:
+def read_regular(path: str | Path, *, limit: int) -> bytes:
     """Read a file that somebody else may have put there: a regular one, not larger than *limit*.
 
     A pipe would make the reader wait for ever, a device would never end.

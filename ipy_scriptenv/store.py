@@ -46,6 +46,7 @@ FENCE = "uv.toml"
 _LARGEST = 1 << 24
 """Bytes of the largest record that is read."""
 
+_ENVIRONMENTS = "environments-v1"
 _MOVED = ".moved-"
 _STARTING = 60.0
 """Seconds that a kernel has from its launch until it holds its live lock."""
@@ -60,7 +61,7 @@ class Store:
     @property
     def environments(self) -> Path:
         """The folder of the environments, one for each source."""
-        return self.home / "environments-v1"
+        return self.home / _ENVIRONMENTS
 
     @property
     def building(self) -> Path:
@@ -152,7 +153,8 @@ class Store:
         :raises NewerSchema: if a newer version wrote it
         """
         try:
-            path = self.environments / name / RECORD
+            # Ten thousand are read at once: a text is made much sooner than a `Path`.
+            path = f"{self.home}{os.sep}{_ENVIRONMENTS}{os.sep}{name}{os.sep}{RECORD}"
             return Glance.from_json(read_regular(path, limit=_LARGEST))
         except (OSError, ValueError):
             return None

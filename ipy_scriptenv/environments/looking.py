@@ -215,8 +215,9 @@ def list_environments(
     registered = _names(kernelspecs_folder())
     locks = _names(store.locks)
     found = []
+    folder = store.environments
     for name in store.names():
-        path = store.environment(name)
+        path = folder / name
         try:
             glance = store.glance(name)
         except NewerSchema:
