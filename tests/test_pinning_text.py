@@ -22,7 +22,7 @@ from ipy_scriptenv.metadata import (
 )
 
 LOCK = 'version = 1\n\n[[package]]\nname = "alpha"\nversion = "1.0"\n'
-WORK = PurePosixPath("/work")
+WORK = PurePosixPath("/srv")
 
 
 def embed(text: str, lock: str = LOCK) -> str:
@@ -146,11 +146,11 @@ name = "c"
 source = { registry = "https://pypi.org/simple" }
 """
     found = tomllib.loads(rebased_lock(text.encode(), folder=WORK).decode())
-    assert found["manifest"]["requirements"][0]["directory"] == "/work/local"
+    assert found["manifest"]["requirements"][0]["directory"] == "/srv/local"
     sources = [package["source"] for package in found["package"]]
     assert sources == [
-        {"editable": "/work/../local"},
-        {"registry": "/work/wheels"},
+        {"editable": "/srv/../local"},
+        {"registry": "/srv/wheels"},
         {"registry": "https://pypi.org/simple"},
     ]
     assert found["package"][1]["wheels"] == [{"path": "b-1.0-py3-none-any.whl"}]

@@ -26,8 +26,8 @@ Installed 12 packages in 48ms
 
 BUILDING = """\
 Resolved 2 packages in 110ms
-   Building old @ file:///work/old
-      Built old @ file:///work/old
+   Building old @ file:///srv/old
+      Built old @ file:///srv/old
 Prepared 1 package in 2.93s
 Installed 2 packages in 3ms
 """.splitlines()
