@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ipy_scriptenv.errors import ScriptEnvError
-from ipy_scriptenv.files import entries, remove_tree
+from ipy_scriptenv.files import entries, explained, remove_tree
 from ipy_scriptenv.identity import EnvironmentName, is_environment_name
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.store import CHANGING, FENCE, KERNEL_SIDE, LAUNCHER, RECORD, Store
 
-__all__ = ["Leftover", "leftovers", "remove_leftover", "sweep"]
+__all__ = ["Leftover", "leftovers", "remove_leftover", "scratch_folder", "sweep"]
+
+_SCRATCH = "scratch-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +57,11 @@ def sweep(store: Store, name: EnvironmentName) -> None:
     if trash:
         # It may be large, and another process may be at it: nobody waits for it.
         threading.Thread(target=_remove_all, args=(trash,)).start()
-    for folder in (store.building, store.layers, store.kernel_sides):
+    temporary = (".building-", ".replaced-", f".{_SCRATCH}")
+    for folder in (store.building, store.layers, store.kernel_sides, store.work):
         for entry in entries(folder):
             guard = _guard(entry.name)
-            if entry.name.startswith((".building-", ".replaced-")) and guard not in (None, name):
+            if entry.name.startswith(temporary) and guard not in (None, name):
                 with (
                     contextlib.suppress(ScriptEnvError, OSError),
                     exclusive(store.lock(str(guard)), timeout=0),
@@ -82,6 +86,26 @@ def put_back(store: Store, name: EnvironmentName) -> None:
                 return
 
 
+@contextlib.contextmanager
+def scratch_folder(store: Store) -> Iterator[Path]:
+    """Give an empty folder in ours for as long as the block lasts; a lock of its name guards it."""
+    guard = f"{_SCRATCH}{secrets.token_hex(8)}"
+    folder = store.work / f".{guard}"
+    with exclusive(store.lock(guard), timeout=0):
+        try:
+            with explained(folder):
+                folder.mkdir(mode=0o700)
+            yield folder
+        finally:
+            _remove_scratch(store, folder, guard)
+
+
+def _remove_scratch(store: Store, folder: Path, guard: str) -> None:
+    remove_tree(folder)
+    with contextlib.suppress(OSError):
+        store.lock(guard).unlink()
+
+
 def leftovers(store: Store) -> list[Leftover]:
     """List what crashes left, and builds that go on: who removes one takes its guard first."""
     return [
@@ -101,7 +125,9 @@ def remove_leftover(store: Store, left: Leftover) -> bool:
     is_environment = left.guard is not None and is_environment_name(left.guard)
     if is_environment and left.path.name.startswith(".replaced-"):
         put_back(store, EnvironmentName(str(left.guard)))
-    if os.path.lexists(left.path):
+    if left.guard is not None and left.guard.startswith(_SCRATCH):
+        _remove_scratch(store, left.path, left.guard)
+    elif os.path.lexists(left.path):
         _remove(left.path)
     return not os.path.lexists(left.path)
 
@@ -113,6 +139,8 @@ def _guard(name: str) -> str | None:
         if is_environment_name(guarded) or guarded == KERNEL_SIDE:
             return guarded
         return f"layer-{guarded}"
+    if name.startswith(f".{_SCRATCH}"):
+        return name.removeprefix(".")
     stem = name.removeprefix(".").partition(".py")[0]
     return stem if is_environment_name(stem) else None
 

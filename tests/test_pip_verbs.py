@@ -72,7 +72,7 @@ def test_the_common_verbs_take_pip_s_arguments(
     ("tool", "words"),
     [
         ("pip", ["install", "--user", "nspkg-one"]),
-        ("pip", ["install", "--prefix=/tmp/elsewhere", "nspkg-one"]),
+        ("pip", ["install", "--prefix=/srv/elsewhere", "nspkg-one"]),
         ("uv", ["pip", "install", "--system", "nspkg-one"]),
         ("uv", ["pip", "install", "--python", "3", "nspkg-one"]),
         ("uv", ["pip", "uninstall", "-p", "3", "alpha"]),

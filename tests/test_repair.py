@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from ipy_scriptenv import environments, store
-from ipy_scriptenv.environments import Context
+from ipy_scriptenv.environments import Context, Kept
 from ipy_scriptenv.errors import NoEnvironment
+from ipy_scriptenv.leftovers import scratch_folder
 from ipy_scriptenv.store import CHANGING
 from tests.conftest import Home
 from tests.damages import DAMAGES, one_package_missing
@@ -135,6 +136,23 @@ def test_builds_that_a_crash_left_are_swept(script: Path, tmp_path: Path) -> Non
     start(script)
     assert not left.exists()
     assert not anothers.exists()
+
+
+def test_a_scratch_folder_is_left_alone_while_it_is_used_and_swept_after_a_crash(
+    home: Home, script: Path
+) -> None:
+    start(script)
+    with scratch_folder(Context().store) as folder:
+        (folder / "script.py").touch()
+        start(script)
+        environments.prune(environments.prunable(Kept(), context=Context()), context=Context())
+        assert (folder / "script.py").exists()
+    assert not folder.exists()
+    before = {path.name for path in (home.scriptenv / "locks").iterdir()}
+    folder.mkdir()
+    start(script)
+    assert not folder.exists()
+    assert {path.name for path in (home.scriptenv / "locks").iterdir()} == before
 
 
 def test_the_build_of_another_is_not_swept_however_long_it_takes(

@@ -13,7 +13,6 @@ import enum
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +44,7 @@ from ipy_scriptenv.errors import (
 from ipy_scriptenv.files import explained, is_gone, read_regular, rewrite
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.kernel_side.block import find_block
+from ipy_scriptenv.leftovers import scratch_folder
 from ipy_scriptenv.metadata import (
     Declaration,
     located_block,
@@ -63,6 +63,7 @@ from ipy_scriptenv.metadata.editing import (
 )
 from ipy_scriptenv.policy import Policy
 from ipy_scriptenv.record import Source
+from ipy_scriptenv.store import Store
 
 __all__ = [
     "Declared",
@@ -322,7 +323,7 @@ def _edited(
     options = (*limits(allowed, toml=toml), *edit.options)
     python = _python_for(context, standing, toml)
     located, written = located_block(toml, folder=folder)
-    with _script(source, folder, located, lock, work=context.store.work) as script:
+    with _script(source, folder, located, lock, store=context.store) as script:
         try:
             context.uv().script(edit.verb, script, *options, "--", *words, python=python)
         except (ResolutionFailed, InstallFailed) as error:
@@ -383,16 +384,16 @@ def _require_declared(names: Iterable[str], declaration: Declaration) -> None:
 
 @contextlib.contextmanager
 def _script(
-    source: Source, folder: Path, toml: str, lock: bytes | None, *, work: Path
+    source: Source, folder: Path, toml: str, lock: bytes | None, *, store: Store
 ) -> Iterator[Path]:
-    """Give uv a script to edit: beside the source, or where a kernel has none, in *work*."""
+    """Give uv a script to edit: beside the source, or where a kernel has none, in our home."""
     if source.path is not None:
         with script_beside(folder, toml, lock) as script:
             yield script
         return
     with (
-        tempfile.TemporaryDirectory(prefix=".", dir=work) as place,
-        script_beside(Path(place), toml, lock) as script,
+        scratch_folder(store) as place,
+        script_beside(place, toml, lock) as script,
     ):
         yield script
 

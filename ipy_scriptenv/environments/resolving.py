@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ipy_scriptenv.environments.standing import Context, inspect
 from ipy_scriptenv.errors import NotASource
 from ipy_scriptenv.files import explained, read_regular, stat_of
 from ipy_scriptenv.kernel_side.block import render_block
+from ipy_scriptenv.leftovers import scratch_folder
 from ipy_scriptenv.metadata import (
     located_block,
     read_declaration,
@@ -110,8 +110,8 @@ def reading(declared: Declared, context: Context, *, beside: bool = False) -> It
         with script_beside(declared.folder, located, content) as script:
             yield script
         return
-    with tempfile.TemporaryDirectory(prefix=".", dir=context.store.work) as folder:
-        script = Path(folder) / "script.py"
+    with scratch_folder(context.store) as folder:
+        script = folder / "script.py"
         text = render_block(staged_block(declared.toml, folder=declared.folder))
         script.write_bytes(text.encode())
         if content is not None:

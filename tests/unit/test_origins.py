@@ -318,10 +318,13 @@ VALUES = st.recursive(
 
 @given(st.lists(st.dictionaries(st.sampled_from(["source", "wheels", "sdist"]), VALUES)))
 def test_a_lock_of_any_shape_is_read(packages: list[dict[str, object]]) -> None:
-    origins_of_lock(tomli_w.dumps({"package": packages}))
+    found = origins_of_lock(tomli_w.dumps({"package": packages}))
+    assert all(isinstance(origin, Origin) for origin in found)
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
+    found: tuple[Origin, ...] = ()
     with contextlib.suppress(BadBlock):
-        origins_of_lock(text)
+        found = tuple(origins_of_lock(text))
+    assert all(isinstance(origin, Origin) for origin in found)
