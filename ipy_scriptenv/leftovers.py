@@ -18,7 +18,8 @@ from ipy_scriptenv.store import CHANGING, FENCE, KERNEL_SIDE, LAUNCHER, RECORD, 
 
 __all__ = ["Leftover", "leftovers", "remove_leftover", "scratch_folder", "sweep"]
 
-_SCRATCH = "scratch-"
+_SCRATCH = "scratch."
+"""Begins the names of scratch folders and their locks; no name of an environment has a dot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
