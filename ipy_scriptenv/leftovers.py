@@ -14,7 +14,16 @@ from ipy_scriptenv.errors import ScriptEnvError
 from ipy_scriptenv.files import entries, explained, remove_tree
 from ipy_scriptenv.identity import EnvironmentName, is_environment_name
 from ipy_scriptenv.locks import exclusive
-from ipy_scriptenv.store import CHANGING, FENCE, KERNEL_SIDE, LAUNCHER, RECORD, Store
+from ipy_scriptenv.store import (
+    CHANGING,
+    FENCE,
+    KERNEL_SIDE,
+    LAUNCHER,
+    RECORD,
+    WANTED,
+    Store,
+    bytecode_lock,
+)
 
 __all__ = ["Leftover", "leftovers", "remove_leftover", "scratch_folder", "sweep"]
 
@@ -59,7 +68,7 @@ def sweep(store: Store, name: EnvironmentName) -> None:
         # It may be large, and another process may be at it: nobody waits for it.
         threading.Thread(target=_remove_all, args=(trash,)).start()
     temporary = (".building-", ".replaced-", f".{_SCRATCH}")
-    for folder in (store.building, store.layers, store.kernel_sides, store.work):
+    for folder in (*_made_in(store), store.work):
         for entry in entries(folder):
             guard = _guard(entry.name)
             if entry.name.startswith(temporary) and guard not in (None, name):
@@ -68,6 +77,11 @@ def sweep(store: Store, name: EnvironmentName) -> None:
                     exclusive(store.lock(str(guard)), timeout=0),
                 ):
                     remove_leftover(store, Leftover(path=Path(entry.path), guard=guard))
+
+
+def _made_in(store: Store) -> tuple[Path, ...]:
+    """Give the folders in which environments and what they share are made."""
+    return (store.building, store.layers, store.kernel_sides)
 
 
 def _remove_all(paths: Iterable[Path]) -> None:
@@ -111,9 +125,9 @@ def leftovers(store: Store) -> list[Leftover]:
     """List what crashes left, and builds that go on: who removes one takes its guard first."""
     return [
         Leftover(path=Path(entry.path), guard=_guard(entry.name))
-        for folder in (store.building, store.layers, store.kernel_sides, store.work)
+        for folder in (*_made_in(store), store.bytecode, store.work)
         for entry in entries(folder)
-        if entry.name.startswith((".building-", ".replaced-", ".removed-"))
+        if entry.name.startswith((".building-", ".replaced-", ".removed-", WANTED))
         or (folder == store.work and entry.name != FENCE)
     ]
 
@@ -135,6 +149,8 @@ def remove_leftover(store: Store, left: Leftover) -> bool:
 
 def _guard(name: str) -> str | None:
     """Give the lock that guards a temporary file or folder, by its name."""
+    if "+" in name:
+        return bytecode_lock(name.partition("-")[2].partition("+")[0])
     if name.startswith((".building-", ".replaced-")):
         guarded = name.partition("-")[2].rpartition("-")[0]
         if is_environment_name(guarded) or guarded == KERNEL_SIDE:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-__all__ = ["Cancel", "Finished", "replace", "run", "run_visibly"]
+__all__ = ["Cancel", "Finished", "replace", "run", "run_visibly", "start_idle"]
 
 _GRACE = 5.0
 """Seconds that a process has to end by itself before it is killed."""
@@ -183,6 +183,34 @@ def replace(argv: Sequence[str], *, env: Mapping[str, str], stdin: int | None = 
     if stdin is not None:
         os.dup2(stdin, 0)
     return os.execve(argv[0], list(argv), dict(env))
+
+
+_STARTED: list[subprocess.Popen[bytes]] = []
+"""Processes that nobody waits for: looked at now and then, so that none stays as a zombie."""
+
+
+def start_idle(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> None:
+    """Start a process that outlives this one and that nobody hears of again.
+
+    On Windows it gets the lowest priority; elsewhere it takes that itself.
+
+    :raises OSError: if it cannot be started
+    """
+    _STARTED[:] = [process for process in _STARTED if process.poll() is None]
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.IDLE_PRIORITY_CLASS | subprocess.DETACHED_PROCESS
+    process = subprocess.Popen(
+        list(argv),
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        creationflags=flags,
+    )
+    _STARTED.append(process)
 
 
 def _terminate(process: subprocess.Popen[Any]) -> None:

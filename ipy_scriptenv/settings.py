@@ -4,6 +4,7 @@
 ``SCRIPTENV_HOME``             where environments live; default: the user's data folder
 ``SCRIPTENV_LOCK_TIMEOUT``     seconds to wait for another process; default 600
 ``SCRIPTENV_LAYER_LOCK``       path of another hash-locked list for the kernel layer
+``SCRIPTENV_BYTECODE``         ``0``: environments do not share byte code
 ``UV_*`` and the rest          handed to uv, but for what would point it at another target
 =============================  ==================================================================
 """
@@ -30,6 +31,7 @@ __all__ = [
     "python_path",
     "resolver_settings",
     "search_path",
+    "shares_bytecode",
     "uv_environment",
     "variable",
 ]
@@ -128,6 +130,11 @@ def layer_lock() -> Path | None:
     """An administrator's hash-locked list for the kernel layer; ``None``: this package's own."""
     chosen = os.environ.get("SCRIPTENV_LAYER_LOCK")
     return Path(chosen) if chosen and Path(chosen).is_absolute() else None
+
+
+def shares_bytecode() -> bool:
+    """Say whether environments share byte code."""
+    return os.environ.get("SCRIPTENV_BYTECODE") != "0"
 
 
 def uv_environment(pass_env: Iterable[str] = (), /, **more: str) -> dict[str, str]:

@@ -9,6 +9,7 @@
     <home>/building-v1/.moved-<name>                  where the one stands that is to be <name>
     <home>/kernels-v1/<abi>-<digest>/                 the kernel layers
     <home>/kernel-side-v1/<version>/                  the code that runs in kernels
+    <home>/bytecode-v1/                               what wheels were compiled to
     <home>/locks/                                     changes, and kernels that run
     <home>/work-v1/                                   what uv is given to read
 """
@@ -30,7 +31,15 @@ from ipy_scriptenv.files import entries, explained, read_regular, remove_tree, w
 from ipy_scriptenv.identity import EnvironmentName, is_environment_name
 from ipy_scriptenv.record import Glance, Record
 
-__all__ = ["CHANGING", "LAUNCHER", "RECORD", "Store", "environment_python"]
+__all__ = [
+    "CHANGING",
+    "LAUNCHER",
+    "RECORD",
+    "WANTED",
+    "Store",
+    "bytecode_lock",
+    "environment_python",
+]
 
 RECORD = "scriptenv.json"
 LAUNCHER = "kernel.py"
@@ -39,6 +48,9 @@ CHANGING = "scriptenv.changing"
 
 KERNEL_SIDE = "kernel-side"
 """Name of the lock of all that builds a copy of the kernel side."""
+
+WANTED = ".wanted-"
+"""Begins the names of requests for byte code."""
 
 FENCE = "uv.toml"
 """An empty file that ends uv's search for configuration."""
@@ -79,6 +91,11 @@ class Store:
         return self.home / "kernel-side-v1"
 
     @property
+    def bytecode(self) -> Path:
+        """The folder of the byte code that environments share, one for each wheel."""
+        return self.home / "bytecode-v1"
+
+    @property
     def locks(self) -> Path:
         """The folder of all lock files, live locks included."""
         return self.home / "locks"
@@ -96,6 +113,7 @@ class Store:
             self.building,
             self.layers,
             self.kernel_sides,
+            self.bytecode,
             self.locks,
             self.work,
         )
@@ -344,6 +362,11 @@ class Store:
             for path in (script, beside):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
+
+
+def bytecode_lock(abi: str) -> str:
+    """Name the lock of the process that compiles for an ABI; no environment's name has a dot."""
+    return f"bytecode.{abi}"
 
 
 def environment_python(environment: Path) -> Path:

@@ -307,6 +307,8 @@ def _move_in(path: Path, uv_cache: Path, patch: pytest.MonkeyPatch) -> Home:
     }
     for name, value in (settings | managers | folders).items():
         patch.setenv(name, str(value))
+    # A process that compiles in the background would outlive the test's folders.
+    patch.setenv("SCRIPTENV_BYTECODE", "0")
     patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     return home
 

@@ -141,6 +141,10 @@ def _remove(item: Item, context: Context, *, everything: bool) -> bool:
                 if not is_still_superfluous(item, store, everything=everything):
                     return False
                 store.remove_folder(item.path)
+        case ItemKind.BYTECODE:
+            if not is_still_superfluous(item, store, everything=everything):
+                return False
+            store.remove_folder(item.path)
         case ItemKind.LEFTOVER:
             return _remove_leftover(item, store)
     return True

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ipy_scriptenv import policy
+from ipy_scriptenv.bytecode import sharing
 from ipy_scriptenv.environments.sources import name_of
 from ipy_scriptenv.environments.standing import Context, is_at_home
 from ipy_scriptenv.errors import NewerSchema
@@ -48,12 +49,18 @@ No file of theirs will ever be gone, and running them again makes it again.
 """
 
 
+_BYTECODE_UNUSED = timedelta(days=30)
+_BYTECODE_BYTES = 2 * 2**30
+"""How long byte code is kept that no new environment has a use for, and how much of it."""
+
+
 class ItemKind(enum.StrEnum):
     """What can be removed."""
 
     ENVIRONMENT = "environment"
     LAYER = "layer"
     KERNEL_SIDE = "kernel-side"
+    BYTECODE = "byte-code"
     KERNELSPEC = "kernelspec"
     LEFTOVER = "leftover"
 
@@ -107,6 +114,7 @@ def prunable(kept: Kept, *, context: Context) -> list[Item]:
     gone = {item.name for item in environments}
     staying = {name: record for name, record in records.items() if name not in gone}
     items = [*leftovers(store), *environments, *_dead_kernelspecs(store, frozenset(records))]
+    items += _unused_bytecode(store, everything=kept.everything)
     if not newer:
         items += _unused_parts(store, staying, everything=kept.everything)
     return items
@@ -117,6 +125,10 @@ def is_still_superfluous(item: Item, store: Store, *, everything: bool) -> bool:
     if item.kind is ItemKind.KERNELSPEC:
         spec = specs.read(item.path)
         return spec is not None and is_dead(store, spec)
+    if item.kind is ItemKind.BYTECODE:
+        return any(
+            each.path == item.path for each in _unused_bytecode(store, everything=everything)
+        )
     if item.kind in (ItemKind.LAYER, ItemKind.KERNEL_SIDE):
         records, newer = _records(store)
         found = _unused_parts(store, records, everything=everything)
@@ -306,6 +318,28 @@ def _unused_parts(
         Item(kind=kind, name=path.name, path=path, reason=reason, size=size_of(path))
         for kind, path, reason in found
     ]
+
+
+def _unused_bytecode(store: Store, *, everything: bool) -> list[Item]:
+    """List the byte code of wheels that no environment got for long, or that there is too much of.
+
+    What environments have linked stays theirs.
+    """
+    limit = datetime.now(UTC) - _BYTECODE_UNUSED
+    found, room = [], _BYTECODE_BYTES
+    for used, path, size in sorted(sharing.kept(store), reverse=True):
+        room -= size
+        if everything:
+            reason = "Everything goes."
+        elif used < limit:
+            reason = f"No environment got it since {used:%Y-%m-%d}."
+        elif room < 0:
+            reason = "There is too much byte code."
+        else:
+            continue
+        kind = ItemKind.BYTECODE
+        found.append(Item(kind=kind, name=path.name, path=path, reason=reason, size=size))
+    return found
 
 
 def _all_kernels(store: Store) -> Iterator[RunningKernel]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ipy_scriptenv.bytecode import sharing
 from ipy_scriptenv.environments.building import (
     building,
     carried_over,
@@ -228,13 +229,21 @@ def _rebuild(job: Job, action: Action) -> Synced:
             kernel = install(replace(job, refetch=True), path)
         packages = installed_packages(path, job.python)
         refuse_other_versions(job, before, packages)
+        lacking = sharing.link(job.context.store, site_packages(path, job.python), job.python)
         record = first_record(job.context, job.source, job.python, job.wanted, kernel=kernel)
         record = carried_over(standing.record, record)
         record = _synced_record(job, record, packages, kernel)
         furnish(job.context, path, record)
         _refuse_newcomers(job)
         job.context.store.place(path, standing.path)
+    _share(job, lacking)
     return _result(job, record, before, action)
+
+
+def _share(job: Job, wheels: tuple[sharing.Wheel, ...]) -> None:
+    """Have byte code made of what others may install too."""
+    site = site_packages(job.standing.path, job.python)
+    sharing.request(job.context.store, job.standing.name, site, job.python, wheels)
 
 
 def _refuse_newcomers(job: Job) -> None:
@@ -280,6 +289,9 @@ def _in_place(job: Job, record: Record) -> tuple[Synced, tuple[str, ...]]:
     with marked(job, path, before) as context:
         kernel = install(replace(job, context=context), path, keep_own=keep_own)
         packages = installed_packages(path, record.python)
+        new = {package.name for package in set(packages) - set(before)}
+        site = site_packages(path, record.python)
+        lacking = sharing.link(job.context.store, site, record.python, among=new)
         renewed = replace(
             record,
             python=job.python,
@@ -288,6 +300,7 @@ def _in_place(job: Job, record: Record) -> tuple[Synced, tuple[str, ...]]:
         )
         renewed = _synced_record(job, renewed, packages, kernel)
         furnish(job.context, path, renewed)
+    _share(job, lacking)
     return _result(job, renewed, before, Action.UPDATED), changed
 
 
