@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ipy_scriptenv import environments, settings
-from ipy_scriptenv.environments import Context, Pin
+from ipy_scriptenv.environments import Choosing, Context, Pin
 from ipy_scriptenv.errors import EngineFailed, NotANotebook, ScriptEnvError
 from ipy_scriptenv.files import explained, rewrite
 from ipy_scriptenv.identity import kernelspec_name
@@ -54,12 +54,18 @@ def execute(
     output: Path | None = None,
     show: Callable[[str], None] | None = None,
     strict: bool = False,
+    python: str | None = None,
     pin: Pin = Pin.UPDATE,
+    choosing: Choosing | None = None,
 ) -> Outcome:
     """Run all code cells in order, until one fails.
 
-    :param pin: what the notebook's lock means; unless it must be up to date or is installed as it
-        is, the first cell completes the environment as in any kernel
+    Where *python*, *pin* or *choosing* asks for anything, the environment is synced so before;
+    otherwise the first cell completes it as in any kernel.
+
+    :param python: a request for the interpreter, kept in the record
+    :param pin: what the notebook's lock means
+    :param choosing: how versions are chosen in this call alone
     :param output: where the executed notebook is written, also after a failure
     :param show: gets the text of each cell's output
     :param strict: whether a cell fails that uses what the notebook does not declare
@@ -76,22 +82,19 @@ def execute(
         msg = f"`{source}` is no notebook."
         raise NotANotebook(msg, hint=f"A script is run by `jupyter scriptenv run {path.name}`.")
     environments.check(source)
-    if pin is not Pin.UPDATE:
-        # The kernel then finds everything as it is to be.
-        environments.sync(source, context=context, pin=pin)
+    chosen = choosing or Choosing()
+    if python is not None or pin is not Pin.UPDATE or chosen.says_something:
+        # The kernel then finds everything as it is to be. As with `run`, what was installed by hand
+        # stays, but where the lock is the law.
+        exact = pin is not Pin.UPDATE
+        environments.sync(
+            source, context=context, python=python, pin=pin, choosing=chosen, exact=exact
+        )
     # The kernelspec must stand before a client can name it.
     started = environments.start(source, context=context, wait=settings.lock_timeout())
     # What cells do from now on is theirs to tell.
     context.on_event({"event": "done"})
-    try:
-        data = path.read_bytes()
-        notebook = nbformat.reads(data.decode("utf-8-sig"), as_version=4)
-    except Exception as invalid:
-        msg = f"`{path}` is no notebook that can be run: {invalid}"
-        raise NotANotebook(msg) from invalid
-    for cell in _code_cells(notebook):
-        # What an earlier run left says nothing about this one.
-        cell.outputs, cell.execution_count = [], None
+    data, notebook = _read(path)
     client = NotebookClient(
         notebook,
         kernel_name=kernelspec_name(started.name),
@@ -122,6 +125,24 @@ def execute(
         failed_cell=failed,
         error=error,
     )
+
+
+def _read(path: Path) -> tuple[bytes, Any]:
+    """Give a notebook's bytes, and the notebook without what an earlier run left.
+
+    :raises NotANotebook: if it cannot be read
+    """
+    import nbformat
+
+    try:
+        data = path.read_bytes()
+        notebook = nbformat.reads(data.decode("utf-8-sig"), as_version=4)
+    except Exception as invalid:
+        msg = f"`{path}` is no notebook that can be run: {invalid}"
+        raise NotANotebook(msg) from invalid
+    for cell in _code_cells(notebook):
+        cell.outputs, cell.execution_count = [], None
+    return data, notebook
 
 
 def _kernel_environment(*, strict: bool) -> dict[str, str]:

@@ -18,7 +18,7 @@ from ipy_scriptenv import card, environments, present
 from ipy_scriptenv.cli import command_line
 from ipy_scriptenv.cli.common import Caller
 from ipy_scriptenv.environments import Context
-from ipy_scriptenv.errors import WrongCall
+from ipy_scriptenv.errors import EngineFailed, Problem, WrongCall
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.record import Source
 
@@ -70,6 +70,10 @@ def answer(
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(aside):
             _call([verb, *rest], default, caller)
+    except EngineFailed as error:
+        if printed.getvalue():
+            error.problems = (*error.problems, Problem(message=printed.getvalue().rstrip()))
+        raise
     finally:
         for line in aside.getvalue().splitlines():
             context.on_event({"event": "note", "text": line})
@@ -90,8 +94,8 @@ def _own(
             return json.dumps(card.status_json(status)) + "\n"
         return card.status_text(status)
     if verb == "find":
-        return f"{environments.find(source, context=context, name=name).python}\n"
-    return present.sync_text(environments.sync(source, context=context, name=name))
+        return f"{environments.find(source, store=context.store, name=name).python}\n"
+    return present.sync_text(environments.sync(source, context=context, name=name), brief=True)
 
 
 def known(source: Source | None) -> Source:
@@ -124,9 +128,11 @@ def _call(words: list[str], default: Source | None, caller: Caller) -> None:
         raise WrongCall(error.format_message(), hint="See `%scriptenv --help`.") from error
     except click.ClickException as error:
         raise WrongCall(error.format_message(), hint="See `%scriptenv --help`.") from error
-    except SystemExit:
-        # The verb has told what is not as it should be.
-        pass
+    except SystemExit as ended:
+        # `doctor` has told what is not as it should be, which is what was asked for.
+        if ended.code and words[0] == "execute":
+            msg = "A cell of the notebook failed."
+            raise EngineFailed(msg, hint="") from ended
 
 
 def _defaults(default: Source | None) -> dict[str, dict[str, str]]:

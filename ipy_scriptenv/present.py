@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ipy_scriptenv.errors import ScriptEnvError
 from ipy_scriptenv.kernel_side.credentials import without_credentials
 from ipy_scriptenv.record import OWN, Source
-from ipy_scriptenv.store import environment_python
+from ipy_scriptenv.venvs import environment_python
 
 if TYPE_CHECKING:
     from ipy_scriptenv.environments import Declared, Finding, Found, Item, Listed, Moved, Synced

@@ -30,11 +30,10 @@ def lock_json(locked: Locked) -> dict[str, Any]:
 
 
 def lock_text(locked: Locked) -> str:
-    """Tell what became of a lock."""
+    """Tell what became of a lock; its warnings are told aside."""
     said = {"created": "Locked", "updated": "Updated the lock:", "kept": "The lock is up to date:"}
     count = len(locked.packages)
-    lines = [f"warning: {escaped(warning)}" for warning in locked.warnings]
-    lines.append(f"{said[locked.outcome.value]} {count} package{'s' * (count != 1)}")
+    lines = [f"{said[locked.outcome.value]} {count} package{'s' * (count != 1)}"]
     where = " (in its metadata)" if locked.embedded else ""
     lines.append(f"  {escaped(str(locked.path))}{where}")
     return "\n".join(lines) + "\n"

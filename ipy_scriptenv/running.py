@@ -24,7 +24,8 @@ from ipy_scriptenv.kernels.layer import ensure_layer, find_layer
 from ipy_scriptenv.kernels.side import ensure_kernel_side
 from ipy_scriptenv.metadata import Document, Kind, read_document, shown
 from ipy_scriptenv.record import OWN, Source, SourceKind
-from ipy_scriptenv.store import Store, environment_python
+from ipy_scriptenv.store import Store
+from ipy_scriptenv.venvs import environment_python
 
 __all__ = [
     "LARGEST_TEXT",

@@ -17,8 +17,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import platformdirs
-
 from ipy_scriptenv.kernel_side.check import absolute_entries, settings_digest
 
 __all__ = [
@@ -114,6 +112,8 @@ def home() -> Path:
     chosen = os.environ.get("SCRIPTENV_HOME")
     if chosen:
         return Path(os.path.abspath(Path(chosen).expanduser()))  # noqa: PTH100 - resolve() follows links
+    import platformdirs
+
     return platformdirs.user_data_path("ipy-scriptenv", appauthor=False)
 
 
@@ -221,6 +221,8 @@ def config_files() -> tuple[Path, ...]:
 
 def policy_files() -> tuple[Path, ...]:
     """Give the places of an administrator's policy, there or not: the system's, then the user's."""
+    import platformdirs
+
     system = platformdirs.site_config_dir("ipy-scriptenv", appauthor=False, multipath=True)
     user = platformdirs.user_config_path("ipy-scriptenv", appauthor=False)
     folders = [*(Path(folder) for folder in system.split(os.pathsep) if folder), user]

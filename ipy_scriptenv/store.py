@@ -20,7 +20,6 @@ import contextlib
 import os
 import secrets
 import stat
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +37,6 @@ __all__ = [
     "WANTED",
     "Store",
     "bytecode_lock",
-    "environment_python",
 ]
 
 RECORD = "scriptenv.json"
@@ -367,13 +365,6 @@ class Store:
 def bytecode_lock(abi: str) -> str:
     """Name the lock of the process that compiles for an ABI; no environment's name has a dot."""
     return f"bytecode.{abi}"
-
-
-def environment_python(environment: Path) -> Path:
-    """Where the interpreter of a virtual environment is."""
-    if sys.platform == "win32":
-        return environment / "Scripts" / "python.exe"
-    return environment / "bin" / "python"
 
 
 def _check_ours(folder: Path, *, mend: bool = True) -> None:

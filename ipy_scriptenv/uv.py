@@ -18,9 +18,8 @@ from ipy_scriptenv import processes, settings
 from ipy_scriptenv.errors import EngineFailed, Interrupted, ScriptEnvError
 from ipy_scriptenv.locks import Held
 from ipy_scriptenv.processes import Cancel, Finished
-from ipy_scriptenv.record import Python
-from ipy_scriptenv.store import environment_python
 from ipy_scriptenv.uv_output import Change, Event, event_of, failure, report_of
+from ipy_scriptenv.venvs import environment_python, is_environment
 
 __all__ = [
     "Change",
@@ -29,9 +28,6 @@ __all__ = [
     "Uv",
     "find_uv",
     "ignore",
-    "is_environment",
-    "is_made_from",
-    "made_from_version",
 ]
 
 
@@ -240,44 +236,6 @@ def find_uv() -> Path:
         raise EngineFailed(
             msg, hint="Install it again: `pip install --force-reinstall uv`."
         ) from error
-
-
-def is_environment(path: Path) -> bool:
-    """Say whether a complete virtual environment stands at *path*: what uv may be let near.
-
-    ``pyvenv.cfg`` is written last; without its ``home`` key uv would act on the base interpreter.
-    """
-    if path.is_symlink():
-        return False
-    try:
-        text = (path / "pyvenv.cfg").read_text("utf-8", errors="replace")
-    except OSError:
-        return False
-    has_home = any(re.match(r"\s*home\s*=\s*\S", line) for line in text.splitlines())
-    return has_home and environment_python(path).is_file()
-
-
-def is_made_from(path: Path, python: Python) -> bool:
-    """Say whether the virtual environment at *path* was made from an interpreter, as it is now."""
-    told = _configuration(path)
-    try:
-        same = Path(told["home"]).samefile(Path(python.base).parent)
-    except (KeyError, OSError):
-        return False
-    return same and told.get("version_info") == python.version
-
-
-def made_from_version(path: Path) -> str | None:
-    """Give the version of Python that a virtual environment says it is of; ``None`` if none."""
-    return _configuration(path).get("version_info")
-
-
-def _configuration(path: Path) -> dict[str, str]:
-    try:
-        text = (path / "pyvenv.cfg").read_text("utf-8", errors="replace")
-    except OSError:
-        return {}
-    return dict(re.findall(r"(?m)^\s*(\w+)\s*=\s*(.*?)\s*$", text))
 
 
 def _require_environment(path: Path) -> None:

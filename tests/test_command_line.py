@@ -802,6 +802,15 @@ def test_help_reads_well(run: Run, verb: str | None) -> None:
     assert all(word in helped.out for word in expected)
 
 
+def test_no_verb_is_described_by_half_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = call("--help").stdout
+    assert max(map(len, told.splitlines())) <= 80
+    listed = told.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(listed) == len(cli.command_line.commands)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
 def test_the_version_is_told(run: Run) -> None:
     assert run("--version").out == f"jupyter-scriptenv, version {__version__}\n"
 

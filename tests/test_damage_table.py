@@ -23,10 +23,12 @@ import pytest
 
 from ipy_scriptenv.errors import Foreign, NewerSchema, ScriptEnvError
 from ipy_scriptenv.interpreters import inspect_python
-from ipy_scriptenv.store import CHANGING, LAUNCHER, RECORD, environment_python
+from ipy_scriptenv.store import CHANGING, LAUNCHER, RECORD
+from ipy_scriptenv.venvs import environment_python
 from tests import damages
 from tests.conftest import Home
 from tests.kernels import opened, prefix
+from tests.lifecycle import revise_record
 from tests.stage import (
     ALPHA,
     HOST,
@@ -43,7 +45,7 @@ from tests.stage import (
     state_of,
     sync,
     throw_away_base,
-    write_script,
+    write_source,
 )
 
 Verb = Callable[..., Any]
@@ -61,7 +63,7 @@ class Stage:
     """
 
     home: Home
-    script: Path
+    source: Path
     environment: Path
     base: Path
     aside: Path
@@ -75,12 +77,11 @@ class Stage:
     def take_own_base(self) -> None:
         """Have it made from an interpreter of its own, which may be harmed."""
         self.base = throw_away_base(self.aside.with_name("own-base"))
-        sync(self.script, python=str(self.base))
+        sync(self.source, python=str(self.base))
 
     def tell(self, **keys: Any) -> None:
         """Change the record."""
-        record = self.environment / RECORD
-        record.write_text(json.dumps(json.loads(record.read_text()) | keys))
+        revise_record(self.environment, **keys)
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +89,35 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return throw_away_base(tmp_path_factory.mktemp("interpreter") / "base")
 
 
+@pytest.fixture(scope="module")
+def made_once(module_home: Home, base: Path) -> tuple[Path, Path]:
+    """Make the environment of a notebook; give the notebook, and a copy of the whole home."""
+    folder = module_home.path.parent
+    (folder / "work").mkdir()
+    source = write_source(folder / "work" / "a.ipynb", "beta")
+    environment = sync(source, python=str(base)).path
+    assert record_of(environment).python.base == str(base)
+    shutil.copytree(module_home.path, folder / "copy", symlinks=True)
+    return source, folder / "copy"
+
+
 @pytest.fixture
 def stage(
-    lean_home: Home, script: Path, tmp_path: Path, base: Path, pythons: dict[str, Path]
+    *,
+    module_home: Home,
+    made_once: tuple[Path, Path],
+    tmp_path: Path,
+    base: Path,
+    pythons: dict[str, Path],
 ) -> Stage:
-    environment = sync(write_script(script, "beta"), python=str(base)).path
-    assert record_of(environment).python.base == str(base)
+    source, copy = made_once
+    shutil.rmtree(module_home.path)
+    shutil.copytree(copy, module_home.path, symlinks=True)
+    write_source(source, "beta")
     return Stage(
-        home=lean_home,
-        script=script,
-        environment=environment,
+        home=module_home,
+        source=source,
+        environment=environment_of(source),
         base=base,
         aside=tmp_path / "aside",
         pythons=pythons,
@@ -137,7 +157,7 @@ def requires_python_not_met(stage: Stage) -> None:
     if other is None:
         pytest.skip("there is no other Python")
     pretend_layer(stage.home.scriptenv, stage.pythons[other])
-    write_script(stage.script, "beta", requires_python=f"=={other}.*")
+    write_source(stage.source, "beta", requires_python=f"=={other}.*")
 
 
 def configuration_of_another_version(stage: Stage) -> None:
@@ -347,7 +367,7 @@ def test_whatever_stands_at_the_path_has_one_answer(
     packages = listing(stage.packages) if base.exists() else set()
     before = listing(stage.environment), inode(stage.environment), listing(stage.aside)
     with left_alone(outcome):
-        verb(stage.script)
+        verb(stage.source)
     if base.exists():
         assert listing(stage.packages) == packages
     if outcome == KEPT:
@@ -357,7 +377,7 @@ def test_whatever_stands_at_the_path_has_one_answer(
         assert inode(stage.environment) != before[1]
         assert_works(stage.environment, WANTED if verb is sync else set())
         assert not (stage.environment / CHANGING).exists()
-        assert state_of(stage.script) == ("in-sync" if verb is sync else "stale")
+        assert state_of(stage.source) == ("in-sync" if verb is sync else "stale")
         assert_made_from_its_interpreter(stage.environment)
     else:
         after = listing(stage.environment), inode(stage.environment), listing(stage.aside)
@@ -395,15 +415,15 @@ def test_a_request_that_is_not_met_is_built_anew_by_a_sync(stage: Stage) -> None
     if other is None:
         pytest.skip("there is no other Python")
     pretend_layer(stage.home.scriptenv, stage.pythons[other])
-    assert sync(stage.script, python=other).action == "rebuilt"
+    assert sync(stage.source, python=other).action == "rebuilt"
     assert record_of(stage.environment).python.minor == other
     assert_works(stage.environment, WANTED)
     before = inode(stage.environment)
-    start(stage.script)
+    start(stage.source)
     assert record_of(stage.environment).python.request == other
     assert inode(stage.environment) == before
     damages.no_configuration(stage.environment)
-    start(stage.script)
+    start(stage.source)
     assert record_of(stage.environment).python.minor == other
 
 
@@ -414,12 +434,12 @@ def test_an_interpreter_that_changed_its_version_under_a_running_kernel_takes_no
     configuration_of_another_version(stage)
     mine = stage.environment / "written-by-hand"
     mine.touch()
-    write_script(stage.script, "beta", "nspkg-one")
+    write_source(stage.source, "beta", "nspkg-one")
     with (
         running_kernel(stage.home.scriptenv, stage.environment.name, imported=[ALPHA]),
         contextlib.suppress(ScriptEnvError),
     ):
-        sync(stage.script)
+        sync(stage.source)
     assert installed(stage.environment) >= WANTED
     assert mine.exists() or "relocatable = true" in (stage.environment / "pyvenv.cfg").read_text()
 

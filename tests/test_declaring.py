@@ -28,6 +28,7 @@ from tests.conftest import Home
 from tests.index import build
 from tests.policies import allow
 from tests.stage import (
+    HOST,
     block_of,
     call,
     commented,
@@ -336,6 +337,25 @@ def test_a_new_file_replaces_nothing_that_came_meanwhile(
     assert path.stat().st_nlink == 1
 
 
+def test_a_new_source_says_which_python_it_began_with(tmp_path: Path) -> None:
+    """As ``uv init --script`` writes it."""
+    for name in ("new.py", "new.ipynb"):
+        path = tmp_path / name
+        assert call("init", path).returncode == 0
+        source = environments.locate(path)
+        assert environments.status(source, context=Context()).requires_python == f">={HOST}"
+
+
+def test_a_new_source_begins_with_the_python_of_the_environment_that_stands_there(
+    script: Path, other: str
+) -> None:
+    sync(write_script(script, requires_python=f"=={other}.*"))
+    script.unlink()
+    assert call("init", script).returncode == 0
+    assert f'requires-python = ">={other}"' in script.read_text()
+    assert record_of(environment_of(script)).python.version.startswith(other)
+
+
 def test_a_new_source_may_say_which_python(tmp_path: Path) -> None:
     path = tmp_path / "new.py"
     assert call("init", path, "--python", ">=3.9").returncode == 0
@@ -369,6 +389,8 @@ def test_a_line_that_names_a_file_changes_the_file(script: Path) -> None:
     write_script(script, "beta")
     done = call("add", script, "alpha<2", "--json")
     assert json.loads(done.stdout)["block"].count("alpha") == 1
+    # uv resolves for the block, and for the environment.
+    assert call("add", script, "gamma").stderr.count("Resolved") == 1
     text = call("remove", script, "alpha")
     assert "no longer declared: alpha<2" in text.stdout
     assert call("remove", script, "alpha").returncode == 1

@@ -20,7 +20,7 @@ import pytest
 from tests.conftest import Home, Layers
 from tests.jupyter_server import running_lab
 from tests.kernels import pip_list
-from tests.stage import GENERIC, call, environment_of
+from tests.stage import GENERIC, HOST, call, environment_of
 from tests.test_browser import Notebook, new_page, picture
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def test_the_first_ten_minutes_on_the_command_line(
     path = tmp_path / "first.ipynb"
     assert "Made the environment" in succeeds("init", path)
     assert succeeds("add", path, "alpha").startswith("declared: alpha>=2.0\n + alpha 2.0\n")
-    assert sources(path) == [ADDED, ""]
+    begun = ADDED.replace("script\n", f'script\n# requires-python = ">={HOST}"\n')
+    assert sources(path) == [begun, ""]
     write(path, "import alpha\nprint(alpha.__version__)")
     assert succeeds("run", path) == "2.0\n"
     assert succeeds("sync", path).startswith("In sync")

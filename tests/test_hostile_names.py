@@ -17,7 +17,6 @@ from ipy_scriptenv.environments import Context
 from ipy_scriptenv.errors import ScriptEnvError
 from ipy_scriptenv.server_extension import _path_finder, follow_renames
 from tests.conftest import Home
-from tests.hostile.opening import ask
 from tests.kernels import (
     block,
     environment_of,
@@ -27,6 +26,7 @@ from tests.kernels import (
     record_of,
     write_notebook,
 )
+from tests.lifecycle import command
 from tests.stage import commented
 
 NAMES = {
@@ -83,7 +83,7 @@ def escaped(path: Path) -> str:
 def test_every_answer_shows_the_name_escaped(path: Path) -> None:
     environments.sync(environments.locate(path), context=Context())
     for words in (["status", "--", path], ["list"], ["delete", "--yes", "--", path]):
-        answer = ask(*words)
+        answer = command(*words)
         assert answer.code == 0, answer.err
         assert is_safe(answer.out + answer.err)
         if words[0] != "delete":
@@ -91,7 +91,7 @@ def test_every_answer_shows_the_name_escaped(path: Path) -> None:
 
 
 def test_a_sync_and_its_steps_show_the_name_escaped(path: Path) -> None:
-    answer = ask("sync", "--", path)
+    answer = command("sync", "--", path)
     assert answer.code == 0, answer.err
     assert is_safe(answer.out + answer.err)
     assert "error: all is well" not in [line.strip() for line in answer.out.splitlines()]
@@ -100,11 +100,11 @@ def test_a_sync_and_its_steps_show_the_name_escaped(path: Path) -> None:
 def test_json_holds_the_name_as_it_is(home: Home, path: Path) -> None:
     environment = made(home, path)
     for verb in ("status", "find"):
-        answer = ask(verb, "--json", "--", path)
+        answer = command(verb, "--json", "--", path)
         assert answer.out.isascii()
         assert answer.out.count("\n") == 1
         assert answer.json["source"] == str(path)
-    assert ask("list", "--json").json["environments"][0]["source"] == str(path)
+    assert command("list", "--json").json["environments"][0]["source"] == str(path)
     assert record_of(environment)["source"]["path"] == str(path)
 
 
@@ -126,7 +126,7 @@ def errors_with(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 def test_every_error_shows_the_name_escaped(path: Path) -> None:
     for what, words in errors_with(path):
-        answer = ask(*words)
+        answer = command(*words)
         assert answer.code in {1, 2}, what
         assert answer.err.partition(":")[0].endswith("error"), what
         assert is_safe(answer.out + answer.err), (what, answer.err)
@@ -221,6 +221,6 @@ def test_messages_for_other_programs_name_the_file_on_one_line(path: Path) -> No
     with pytest.raises(ScriptEnvError) as gone:
         environments.locate(f"{path}.gone")
     with pytest.raises(ScriptEnvError) as missing:
-        environments.find(environments.locate(path), context=Context())
+        environments.find(environments.locate(path), store=Context().store)
     messages = [str(each.value) for each in (unreadable, gone, missing)]
     assert [message for message in messages if not message.isprintable()] == []

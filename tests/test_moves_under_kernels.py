@@ -446,7 +446,7 @@ def test_delete_of_a_source_whose_move_waits(lean_home: Home, old: Path, new: Pa
     assert notes() == []
     assert kernelspecs(lean_home) == set()
     with pytest.raises(NoEnvironment):
-        environments.find(environments.locate(new), context=Context())
+        environments.find(environments.locate(new), store=Context().store)
 
 
 def test_prune_and_sweep_spare_what_waits_for_its_move(

@@ -42,7 +42,9 @@ from tests.stage import (
     block_of,
     call,
     commented,
+    environment_of,
     installed,
+    listing,
     record_of,
     running_kernel,
     state_of,
@@ -255,6 +257,19 @@ def test_a_frozen_sync_installs_the_lock_without_what_the_block_has_more(script:
     assert installed(sync(script).path) == {"alpha==1.1", "beta==1.0"}
 
 
+def test_what_a_new_lock_locks_is_kept_where_it_is_installed_already(script: Path) -> None:
+    write_script(script, "beta", "alpha<2")
+    sync(script)
+    before = listing(environment_of(script) / "lib")
+    lock(script)
+    synced = sync(script)
+    assert (synced.action, synced.changes) == (Action.KEPT, ())
+    assert synced.record.lock_sha256 is not None
+    assert state_of(script) == "in-sync"
+    assert sync(script, choosing=Choosing(upgrade=ALL_PACKAGES)).action is Action.KEPT
+    assert listing(environment_of(script) / "lib") == before
+
+
 def test_locked_and_frozen_need_a_lock(script: Path) -> None:
     write_script(script, "alpha")
     for pin in (Pin.LOCKED, Pin.FROZEN):
@@ -362,6 +377,28 @@ def test_a_lock_holds_no_path_of_this_machine(
         "project",
         "wheels",
     }
+
+
+def test_a_lock_that_holds_a_path_of_this_machine_says_so(
+    script: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of wheels that only a variable names is told as it is, as uv does."""
+    write_script(script, "beta")
+    told = call("lock", script)
+    assert told.stdout.startswith("Locked 2 packages\n")
+    warned = [line for line in told.stderr.splitlines() if line.startswith("warning:")]
+    assert [f"`{index}`" in line for line in warned] == [True]
+    assert check(script).warnings == tuple(line.removeprefix("warning: ") for line in warned)
+    added = json.loads(call("add", script, "gamma", "--json").stdout)
+    assert added["warnings"] == [*check(script).warnings]
+    write_script(script, "beta", "alpha<2")
+    assert f"path of this machine: `{index}`" in call("sync", script).stderr
+    shutil.copytree(index, script.parent / "wheels")
+    monkeypatch.delenv("UV_FIND_LINKS")
+    monkeypatch.delenv("UV_NO_INDEX")
+    write_script(script, "beta", uv='find-links = ["wheels"]\nno-index = true')
+    assert lock(script).warnings == ()
+    assert str(index) not in beside(script).read_text()
 
 
 def test_an_index_in_the_source_s_folder_can_be_named(
@@ -480,13 +517,14 @@ def test_the_command_line_locks_checks_and_syncs(script: Path) -> None:
     assert (missing.returncode, json.loads(missing.stdout)["error"]["code"]) == (1, "no-lock")
     assert {*script.parent.iterdir()} == {script}
     made = json.loads(call("lock", script, "--json").stdout)
+    (warning,) = made.pop("warnings")
+    assert "path of this machine" in warning
     assert made == {
         "schema": 1,
         "source": str(script),
         "lock": {"path": str(beside(script)), "embedded": False},
         "action": "created",
         "packages": [{"name": "alpha", "version": "1.1"}],
-        "warnings": [],
     }
     fine = call("lock", script, "--check")
     assert (fine.returncode, fine.stdout.splitlines()[0]) == (

@@ -16,6 +16,7 @@ from ipy_scriptenv.metadata import (
     embedded_lock,
     located_block,
     locked_packages,
+    machine_paths,
     portable_lock,
     rebased_lock,
     with_embedded_lock,
@@ -177,3 +178,41 @@ def test_what_uv_takes_from_the_folder_of_the_call_is_made_absolute_and_back() -
 def test_the_packages_of_a_lock_are_listed() -> None:
     assert locked_packages(LOCK.encode()) == (("alpha", "1.0"),)
     assert locked_packages(b"version = 1\n") == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ('source = { registry = "https://pypi.example/simple" }', []),
+        ('source = { registry = "../wheels" }\nwheels = [{ path = "a.whl" }]', []),
+        ('source = { editable = "../project" }', []),
+        (
+            'source = { registry = "/srv/wheels" }\nwheels = [{ path = "/srv/wheels/a.whl" }]',
+            ["/srv/wheels"],
+        ),
+        ('source = { registry = "C:\\\\wheels" }', ["C:\\wheels"]),
+        ('source = { directory = "C:/project" }', ["C:/project"]),
+        (
+            'source = { git = "file:///srv/repository?rev=1#0a" }',
+            ["file:///srv/repository?rev=1#0a"],
+        ),
+        (
+            (
+                'wheels = [{ url = "file:///srv/my%20wheels/a.whl" }]\n'
+                'source = { registry = "/srv/my wheels" }'
+            ),
+            ["/srv/my wheels"],
+        ),
+        ('wheels = [{ url = "https://pypi.example/files/a.whl" }]', []),
+        ('description = "/srv"', []),
+    ],
+)
+def test_paths_of_a_machine_are_found_in_a_lock(said: str, found: list[str]) -> None:
+    assert list(machine_paths(f"{LOCK}{said}\n".encode())) == found
+
+
+def test_the_index_of_a_requirement_is_a_path_too() -> None:
+    manifest = '[manifest]\nrequirements = [{ name = "alpha", index = "file:///srv/wheels" }]\n'
+    assert machine_paths(f"{manifest}{LOCK}".encode()) == ("file:///srv/wheels",)
+    both = f'{manifest}{LOCK}source = {{ registry = "/srv/wheels" }}\n'
+    assert machine_paths(both.encode()) == ("/srv/wheels",)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +11,6 @@ from ipy_scriptenv import environments, store
 from ipy_scriptenv.environments import Context, Kept
 from ipy_scriptenv.errors import NoEnvironment
 from ipy_scriptenv.leftovers import scratch_folder
-from ipy_scriptenv.store import CHANGING
 from tests.conftest import Home
 from tests.damages import DAMAGES, one_package_missing
 from tests.stage import (
@@ -22,10 +19,10 @@ from tests.stage import (
     environment_of,
     exclusively_held,
     listing,
-    record_of,
     running_kernel,
     site_of,
     start,
+    state_of,
     sync,
     throw_away_base,
     write_script,
@@ -45,48 +42,22 @@ def script(script: Path) -> Path:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_is_damaged_is_told_and_rebuilt(
-    script: Path, tmp_path: Path, damage: Callable[[Path], None]
-) -> None:
-    source, context = environments.locate(script), Context()
+def test_what_is_damaged_is_told_and_rebuilt(script: Path, damage: Callable[[Path], None]) -> None:
+    """``test_damage_table.py`` has what a start does, and that nothing else is touched."""
+    source = environments.locate(script)
     environment = sync(script).path
     damage(environment)
-    shutil.copytree(environment, tmp_path / "damaged", symlinks=True)
-    assert environments.status(source, context=context).state == "broken"
+    assert state_of(script) == "broken"
     with pytest.raises(NoEnvironment):
-        environments.find(source, context=context)
-    start(script)
-    assert_works(environment, set())
-    assert environments.status(source, context=context).state == "stale"
-    shutil.rmtree(environment)
-    (tmp_path / "damaged").rename(environment)
+        environments.find(source, store=Context().store)
     assert sync(script).action == "rebuilt"
-    assert not (environment / CHANGING).exists()
     assert_works(environment, WANTED)
-    assert sync(script).action == "kept"
 
 
 def test_a_sync_brings_back_a_package_that_is_missing(script: Path) -> None:
     environment = sync(script).path
     one_package_missing(environment)
     assert sync(script).action == "updated"
-    assert_works(environment, WANTED)
-
-
-@pytest.mark.parametrize("verb", [start, sync])
-def test_the_base_interpreters_packages_are_not_touched_in_a_repair(
-    script: Path, tmp_path: Path, verb: Verb
-) -> None:
-    """Without ``pyvenv.cfg`` uv takes it for the base, and an exact sync empties that."""
-    python = throw_away_base(tmp_path / "base")
-    packages = site_of(tmp_path / "base")
-    before = listing(packages)
-    environment = sync(script, python=str(python)).path
-    assert record_of(environment).python.base == str(python)
-    (environment / "pyvenv.cfg").unlink()
-    verb(script)
-    sync(script)
-    assert listing(packages) == before
     assert_works(environment, WANTED)
 
 
@@ -103,23 +74,6 @@ def test_the_base_interpreters_packages_are_not_touched_under_a_running_kernel(
         sync(script)
     assert listing(packages) == before
     assert_works(environment, {"gamma==1.0", "alpha==1.1"})
-
-
-@pytest.mark.parametrize("verb", [start, sync])
-@pytest.mark.parametrize("gone", [True, False])
-def test_an_interpreter_that_is_gone_or_does_not_start_is_replaced(
-    script: Path, tmp_path: Path, verb: Verb, *, gone: bool
-) -> None:
-    python = throw_away_base(tmp_path / "base")
-    environment = sync(script, python=str(python)).path
-    if gone:
-        shutil.rmtree(tmp_path / "base")
-    else:
-        python.chmod(0o600)
-    verb(script)
-    assert os.access(record_of(environment).python.base, os.X_OK)
-    sync(script)
-    assert_works(environment, WANTED)
 
 
 # Leftovers

@@ -18,7 +18,7 @@ from ipy_scriptenv.cli.common import (
     located,
     show,
 )
-from ipy_scriptenv.cli.locking import CHOOSING, PINS, choosing_of, pin_of
+from ipy_scriptenv.cli.options import CHOOSING, PINS, PYTHON, choosing_of, pin_of
 from ipy_scriptenv.environments import ORDERS, STATES
 
 __all__ = ["execute", "find", "list_", "status", "sync"]
@@ -26,7 +26,7 @@ __all__ = ["execute", "find", "list_", "status", "sync"]
 
 @command_line.command()
 @SOURCE
-@click.option("--python", metavar="REQUEST", help="A version, a range, or an interpreter's path.")
+@PYTHON
 @PINS
 @CHOOSING
 @JSON
@@ -39,10 +39,11 @@ def sync(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Make the environment of SOURCE hold exactly what its block declares.
+    """Make the environment of SOURCE hold what its block declares.
 
-    The environment is made if it is missing, and rebuilt if it is damaged or its Python does not
-    satisfy the block. With a kernel running in it, what that kernel has imported is left alone.
+    Exactly that: what was installed by hand goes. The environment is made if it is missing, and
+    rebuilt if it is damaged or its Python does not satisfy the block. With a kernel running in it,
+    what that kernel has imported is left alone.
     A lock decides the versions; one that is not for the block as it is now is brought up to date.
     """
     choosing = choosing_of(**options)
@@ -60,9 +61,9 @@ def sync(
 @SOURCE
 @JSON
 def find(source: str, *, as_json: bool) -> None:
-    """Print the path of the interpreter in the environment of SOURCE."""
+    """Print the path of the Python in the environment of SOURCE."""
     located = environments.locate(source)
-    found = environments.find(located, context=context_of_call())
+    found = environments.find(located, store=context_of_call().store)
     show(present.found_json(str(located), found) if as_json else f"{found.python}\n")
 
 
@@ -70,7 +71,7 @@ def find(source: str, *, as_json: bool) -> None:
 @SOURCE
 @JSON
 def status(source: str, *, as_json: bool) -> None:
-    """Compare what SOURCE declares with what its environment holds."""
+    """Compare what SOURCE declares with what is installed."""
     found = environments.status(environments.locate(source), context=context_of_call())
     show(card.status_json(found) if as_json else card.status_text(found))
 
@@ -103,18 +104,31 @@ def list_(
 @click.option(
     "--strict", is_flag=True, help="A cell fails that uses what the notebook does not declare."
 )
+@PYTHON
 @PINS
+@CHOOSING
 @JSON
 def execute(
-    notebook: str, output: str | None, *, strict: bool, locked: bool, frozen: bool, as_json: bool
+    notebook: str,
+    output: str | None,
+    *,
+    strict: bool,
+    python: str | None,
+    locked: bool,
+    frozen: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
-    """Run NOTEBOOK's cells in its own environment, without a browser.
+    """Run NOTEBOOK's cells in its own environment.
 
-    Shows what the cells print. The exit code is 1 if a cell fails; FILE is written in that case
-    too.
+    Without a browser; shows what the cells print. The exit code is 1 if a cell fails; FILE is
+    written in that case too. An option about versions or the Python has the environment made
+    complete first, as by sync; without one, the first cell sees to that.
     """
     from ipy_scriptenv import executing
 
+    choosing = choosing_of(**options)
+    pin = pin_of(locked=locked, frozen=frozen, choosing=choosing)
     source = environments.locate(notebook)
     context = context_of_call(as_json=as_json)
     outcome = executing.execute(
@@ -122,7 +136,9 @@ def execute(
         context=context,
         output=None if output is None else from_folder_of_call(output),
         strict=strict,
-        pin=pin_of(locked=locked, frozen=frozen),
+        python=absolute_python(python),
+        pin=pin,
+        choosing=choosing,
         show=None if as_json else show,
     )
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,7 +20,8 @@ from ipy_scriptenv.cli.common import (
     from_folder_of_call,
     show,
 )
-from ipy_scriptenv.environments import ALL_PACKAGES, Choosing, Edit, Verb
+from ipy_scriptenv.cli.options import EXCLUDE_NEWER, INDEX, choosing_of
+from ipy_scriptenv.environments import Edit, Verb
 from ipy_scriptenv.errors import ScriptEnvError, WrongCall
 from ipy_scriptenv.files import remove_unchanged
 
@@ -51,8 +53,12 @@ _PATHS: dict[str, Callable[[str], object]] = {
 @click.option("--python", metavar="VERSION", help="What requires-python says, such as 3.13.")
 @JSON
 def init(source: str, packages: tuple[str, ...], python: str | None, *, as_json: bool) -> None:
-    """Make a new notebook or script SOURCE with a block, and add PACKAGES to it."""
-    made = environments.init(Path(source), python=python)
+    """Make a new notebook or script SOURCE with a block.
+
+    PACKAGES are added to it.
+    """
+    context = context_of_call(as_json=as_json)
+    made = environments.init(Path(source), context=context, python=python)
     path = Path(str(made.path))
     written = path.read_bytes()
     try:
@@ -60,7 +66,7 @@ def init(source: str, packages: tuple[str, ...], python: str | None, *, as_json:
             edit = Edit(verb=Verb.ADD, words=packages, folder=folder_of_call())
             _change(str(made), edit, as_json=as_json)
             return
-        synced = environments.sync(made, context=context_of_call(as_json=as_json))
+        synced = environments.sync(made, context=context)
     except ScriptEnvError:
         remove_unchanged(path, written=written)
         raise
@@ -82,6 +88,7 @@ def init(source: str, packages: tuple[str, ...], python: str | None, *, as_json:
 @click.option("--rev", metavar="COMMIT", help="For a package from git.")
 @click.option("--editable", is_flag=True, help="Install a folder in place.")
 @click.option("--raw", is_flag=True, help="Write the requirements as they are given.")
+@EXCLUDE_NEWER
 @JSON
 @click.pass_context
 def add(context: click.Context, /, source: str, *, as_json: bool, **_parsed: object) -> None:
@@ -95,34 +102,45 @@ def add(context: click.Context, /, source: str, *, as_json: bool, **_parsed: obj
 @command_line.command()
 @SOURCE
 @click.argument("packages", nargs=-1, required=True)
+@EXCLUDE_NEWER
 @JSON
 @click.pass_context
 def remove(context: click.Context, /, source: str, *, as_json: bool, **_parsed: object) -> None:
-    """Remove PACKAGES from the block of SOURCE, and what only they needed."""
+    """Remove PACKAGES from the block of SOURCE.
+
+    What only they needed goes too.
+    """
     _change(source, _edit(context), as_json=as_json)
 
 
 @command_line.command()
 @SOURCE
 @click.argument("packages", nargs=-1)
+@INDEX
+@EXCLUDE_NEWER
 @JSON
-def upgrade(source: str, packages: tuple[str, ...], *, as_json: bool) -> None:
-    """Bring PACKAGES of SOURCE, or all, to the newest versions that its block allows."""
-    synced = environments.sync(
-        environments.locate(source),
-        context=context_of_call(as_json=as_json),
-        choosing=Choosing(upgrade=packages or ALL_PACKAGES),
-    )
+def upgrade(source: str, packages: tuple[str, ...], *, as_json: bool, **options: Any) -> None:
+    """Take the newest versions that the block of SOURCE allows.
+
+    Of PACKAGES, or of all.
+    """
+    choosing = choosing_of(upgrade=not packages, packages=packages, **options)
+    context = context_of_call(as_json=as_json)
+    synced = environments.sync(environments.locate(source), context=context, choosing=choosing)
     show(present.sync_json(synced) if as_json else present.sync_text(synced))
 
 
 @command_line.command()
 @SOURCE
 @click.argument("version")
+@EXCLUDE_NEWER
 @JSON
 @click.pass_context
 def python(context: click.Context, /, source: str, *, as_json: bool, **_parsed: object) -> None:
-    """Write VERSION into requires-python of SOURCE, and build its environment for it."""
+    """Write VERSION into requires-python of SOURCE.
+
+    Its environment is built for it.
+    """
     _change(source, _edit(context), as_json=as_json)
 
 
@@ -157,7 +175,13 @@ def _edit(context: click.Context) -> Edit:
         msg = "No package is named."
         hint = f"SOURCE comes first, then the packages: `{verb.value} report.ipynb polars`."
         raise WrongCall(msg, hint=hint)
-    return Edit(verb=verb, words=tuple(words), options=tuple(options), folder=folder_of_call())
+    return Edit(
+        verb=verb,
+        words=tuple(words),
+        options=tuple(options),
+        exclude_newer=given["exclude_newer"],
+        folder=folder_of_call(),
+    )
 
 
 def _change(source: str, edit: Edit, *, as_json: bool) -> None:

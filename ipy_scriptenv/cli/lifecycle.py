@@ -18,6 +18,7 @@ from ipy_scriptenv.cli.common import (
     located,
     show,
 )
+from ipy_scriptenv.cli.options import PYTHON
 from ipy_scriptenv.environments import Kept
 from ipy_scriptenv.errors import WrongCall
 from ipy_scriptenv.policy import read_size
@@ -84,7 +85,10 @@ def prune(
 @_YES
 @JSON
 def delete(source: str, *, yes: bool, as_json: bool) -> None:
-    """Remove the environment of SOURCE, and its kernelspec with it. SOURCE itself stays."""
+    """Remove the environment of SOURCE, and its kernelspec.
+
+    SOURCE itself stays.
+    """
     located = environments.locate_or_gone(source)
     context = context_of_call()
     found = environments.whereabouts(context.store, located)
@@ -100,10 +104,10 @@ def delete(source: str, *, yes: bool, as_json: bool) -> None:
 @click.argument("new", callback=located)
 @JSON
 def move(old: str, new: str, *, as_json: bool) -> None:
-    """Give the environment of OLD to NEW, a file that was renamed or moved.
+    """Give the environment of OLD to NEW.
 
-    Nothing is installed anew. Where kernels run in the environment, its folder follows when they
-    have ended.
+    NEW is the file OLD, renamed or moved. Nothing is installed anew. Where kernels run in the
+    environment, its folder follows when they have ended.
     """
     moved = environments.move(
         environments.locate_or_gone(old), environments.locate(new), context=context_of_call()
@@ -113,7 +117,7 @@ def move(old: str, new: str, *, as_json: bool) -> None:
 
 @command_line.command()
 @SOURCE
-@click.option("--python", metavar="REQUEST", help="A version, a range, or an interpreter's path.")
+@PYTHON
 @JSON
 def rebuild(source: str, python: str | None, *, as_json: bool) -> None:
     """Make the environment of SOURCE anew, at the same path."""
@@ -140,7 +144,7 @@ def register(source: str, *, as_json: bool) -> None:
 @SOURCE
 @JSON
 def unregister(source: str, *, as_json: bool) -> None:
-    """Take SOURCE's own kernel out of Jupyter's kernel picker, for good."""
+    """Take SOURCE's own kernel out of the kernel picker, for good."""
     located = environments.locate_or_gone(source)
     there = environments.unregister(located, context=context_of_call())
     text = "It is no longer in the kernel picker.\n" if there else "It was not there.\n"
@@ -151,7 +155,10 @@ def unregister(source: str, *, as_json: bool) -> None:
 @click.option("--fix", is_flag=True, help="Mend what can be mended.")
 @JSON
 def doctor(*, fix: bool, as_json: bool) -> None:
-    """Find and explain everything that is wrong; the exit code is 1 if something stays so."""
+    """Find and explain everything that is wrong.
+
+    The exit code is 1 if something stays so.
+    """
     context = context_of_call(as_json=as_json)
     findings = environments.examine(context)
     reasons = environments.mend(findings, context) if fix else [None] * len(findings)

@@ -15,8 +15,8 @@ from ipy_scriptenv.cli.common import (
     context_of_call,
     end_live_line,
 )
-from ipy_scriptenv.cli.locking import PINS, pin_of
-from ipy_scriptenv.environments import Pin
+from ipy_scriptenv.cli.options import CHOOSING, PINS, PYTHON, choosing_of, pin_of
+from ipy_scriptenv.environments import Choosing, Pin
 from ipy_scriptenv.errors import WrongCall
 from ipy_scriptenv.fetching import Fetched
 from ipy_scriptenv.metadata import shown
@@ -25,14 +25,12 @@ __all__ = ["console", "run"]
 
 # What stands behind SOURCE is the script's, options too.
 _PASSING = {"allow_interspersed_args": False}
-_PYTHON = click.option(
-    "--python", metavar="REQUEST", help="A version, a range, or an interpreter's path."
-)
 
 
 @command_line.command(context_settings=_PASSING)
-@_PYTHON
+@PYTHON
 @PINS
+@CHOOSING
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before a script of an address is run.")
 @SOURCE
 @click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
@@ -44,16 +42,19 @@ def run(
     locked: bool,
     frozen: bool,
     yes: bool,
+    **choosing: Any,
 ) -> None:
-    """Run SOURCE as a script in its own environment, which is made complete first.
+    """Run SOURCE as a script in its own environment.
 
-    SOURCE is a script, a notebook (its code, in order), an https:// address, or - for standard
-    input. All that follows it is the script's; options of this command stand before it. Exit code
-    and signals are the script's own.
+    That is made complete first. SOURCE is a script, a notebook (its code, in order), an https://
+    address, or - for standard input. Exit code and signals are the script's own.
+
+    Options stand before SOURCE: what stands behind it is the script's, --locked and --help too.
     """
     context = context_of_call()
-    pin = pin_of(locked=locked, frozen=frozen)
-    options = _options(python, pin)
+    chosen = choosing_of(**choosing)
+    pin = pin_of(locked=locked, frozen=frozen, choosing=chosen)
+    options = _options(python, pin, chosen)
     has_file = source != "-" and not running.is_address(source)
     if pin is not Pin.UPDATE and not has_file:
         raise WrongCall(f"--{pin.value} is for a file: nothing else has a lock.")
@@ -70,27 +71,42 @@ def run(
 
 
 @command_line.command(context_settings=_PASSING)
-@_PYTHON
+@PYTHON
 @PINS
+@CHOOSING
 @SOURCE
 @click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 def console(
-    source: str, arguments: tuple[str, ...], python: str | None, *, locked: bool, frozen: bool
+    source: str,
+    arguments: tuple[str, ...],
+    python: str | None,
+    *,
+    locked: bool,
+    frozen: bool,
+    **choosing: Any,
 ) -> None:
-    """Open IPython in the environment of SOURCE, which is made complete first.
+    """Open IPython in the environment of SOURCE.
 
-    Nothing of SOURCE is run. All that follows it is IPython's.
+    That is made complete first; nothing of SOURCE is run. Options stand before SOURCE: what stands
+    behind it is IPython's.
     """
     context = context_of_call()
-    options = _options(python, pin_of(locked=locked, frozen=frozen))
+    chosen = choosing_of(**choosing)
+    pin = pin_of(locked=locked, frozen=frozen, choosing=chosen)
+    options = _options(python, pin, chosen)
     ready = running.console(source, arguments, context=context, options=options)
     end_live_line()
     sys.exit(running.become(ready, store=context.store))
 
 
-def _options(python: str | None, pin: Pin) -> dict[str, Any]:
+def _options(python: str | None, pin: Pin, choosing: Choosing) -> dict[str, Any]:
     """Give what a sync is told; what was installed by hand stays, but where the lock is the law."""
-    return {"python": absolute_python(python), "pin": pin, "exact": pin is not Pin.UPDATE}
+    return {
+        "python": absolute_python(python),
+        "pin": pin,
+        "choosing": choosing,
+        "exact": pin is not Pin.UPDATE,
+    }
 
 
 def _fetched(url: str, *, yes: bool) -> Fetched:

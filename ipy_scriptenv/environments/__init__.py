@@ -9,45 +9,45 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ipy_scriptenv.environments.condition import whereabouts
     from ipy_scriptenv.environments.declared import Drift, Met, Undeclared
     from ipy_scriptenv.environments.declaring import (
         Declared,
-        Edit,
-        Edited,
-        Verb,
         cell_of_block,
         cell_with,
         declare,
         declare_given,
-        edit_given,
         init,
     )
     from ipy_scriptenv.environments.doctor import Finding, examine, mend
+    from ipy_scriptenv.environments.edits import Edit, Edited, Verb, edit_given
     from ipy_scriptenv.environments.exporting import Form, export, tree
+    from ipy_scriptenv.environments.finding import Found, find
     from ipy_scriptenv.environments.job import ALL_PACKAGES, Asker, Choosing, Pin
-    from ipy_scriptenv.environments.locking import Locked, check_lock, lock, relocked
-    from ipy_scriptenv.environments.looking import (
-        ORDERS,
-        STATES,
-        Found,
-        Listed,
-        Status,
-        find,
-        list_environments,
-        loaded_otherwise,
-        status,
-    )
-    from ipy_scriptenv.environments.moving import Moved, adopt, move, whereabouts
-    from ipy_scriptenv.environments.registering import register, unregister
-    from ipy_scriptenv.environments.removing import delete, prune, sweep_kernelspecs
-    from ipy_scriptenv.environments.sources import (
+    from ipy_scriptenv.environments.locating import (
         address,
         can_be_source,
-        check,
         locate,
         locate_gone,
         locate_or_gone,
         name_of,
+    )
+    from ipy_scriptenv.environments.locking import Locked, check_lock, lock
+    from ipy_scriptenv.environments.looking import (
+        ORDERS,
+        STATES,
+        Listed,
+        Status,
+        list_environments,
+        loaded_otherwise,
+        status,
+    )
+    from ipy_scriptenv.environments.moving import Moved, adopt, move
+    from ipy_scriptenv.environments.registering import register, unregister
+    from ipy_scriptenv.environments.relocking import relocked
+    from ipy_scriptenv.environments.removing import delete, prune, sweep_kernelspecs
+    from ipy_scriptenv.environments.sources import (
+        check,
     )
     from ipy_scriptenv.environments.standing import Context
     from ipy_scriptenv.environments.starting import (
@@ -133,46 +133,37 @@ __all__ = [
 ]
 
 _PLACES = {
+    "condition": ("whereabouts",),
     "declared": ("Drift", "Met", "Undeclared"),
     "declaring": (
         "Declared",
-        "Edit",
-        "Edited",
-        "Verb",
         "cell_of_block",
         "cell_with",
         "declare",
         "declare_given",
-        "edit_given",
         "init",
     ),
     "doctor": ("Finding", "examine", "mend"),
+    "edits": ("Edit", "Edited", "Verb", "edit_given"),
     "exporting": ("Form", "export", "tree"),
+    "finding": ("Found", "find"),
     "job": ("ALL_PACKAGES", "Asker", "Choosing", "Pin"),
-    "locking": ("Locked", "check_lock", "lock", "relocked"),
+    "locating": ("address", "can_be_source", "locate", "locate_gone", "locate_or_gone", "name_of"),
+    "locking": ("Locked", "check_lock", "lock"),
     "looking": (
-        "Found",
         "Listed",
         "ORDERS",
         "STATES",
         "Status",
-        "find",
         "list_environments",
         "loaded_otherwise",
         "status",
     ),
-    "moving": ("Moved", "adopt", "move", "whereabouts"),
+    "moving": ("Moved", "adopt", "move"),
     "registering": ("register", "unregister"),
+    "relocking": ("relocked",),
     "removing": ("delete", "prune", "sweep_kernelspecs"),
-    "sources": (
-        "address",
-        "can_be_source",
-        "check",
-        "locate",
-        "locate_gone",
-        "locate_or_gone",
-        "name_of",
-    ),
+    "sources": ("check",),
     "standing": ("Context",),
     "starting": ("EPHEMERAL", "Start", "became_ready", "discard", "distrust", "prepare", "start"),
     "superfluous": ("Item", "ItemKind", "Kept", "prunable"),

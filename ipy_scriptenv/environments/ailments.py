@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipy_scriptenv import policy
+from ipy_scriptenv.environments.condition import Condition, inspect, installed_packages
+from ipy_scriptenv.environments.locating import name_of
 from ipy_scriptenv.environments.moving import finish_moves
 from ipy_scriptenv.environments.removing import prune
-from ipy_scriptenv.environments.sources import name_of
-from ipy_scriptenv.environments.standing import Condition, Context, inspect, installed_packages
+from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.starting import start
 from ipy_scriptenv.environments.superfluous import Item, ItemKind
 from ipy_scriptenv.environments.surroundings import missing_front_ends, shadowing_path
@@ -22,11 +23,12 @@ from ipy_scriptenv.files import is_gone, stat_of
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.interpreters import inspect_python
 from ipy_scriptenv.kernels import specs
-from ipy_scriptenv.kernels.layer import damaged_packages, find_layer, site_packages
+from ipy_scriptenv.kernels.layer import damaged_packages, find_layer
 from ipy_scriptenv.kernels.side import ensure_kernel_side, is_kernel_side
 from ipy_scriptenv.record import OWN, FileStat, Python, Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
 from ipy_scriptenv.store import LAUNCHER, Store
+from ipy_scriptenv.venvs import site_packages
 
 __all__ = ["Finding", "examine_environments", "removal"]
 

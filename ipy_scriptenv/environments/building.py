@@ -13,12 +13,13 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 
 from ipy_scriptenv import __version__, interpreters, plan, policy
+from ipy_scriptenv.environments.condition import Standing
 from ipy_scriptenv.environments.sources import read_source
-from ipy_scriptenv.environments.standing import Context, Standing, deciding, now
-from ipy_scriptenv.errors import EnvironmentInUse, NoPython, NotFound, Problem, ScriptEnvError
+from ipy_scriptenv.environments.standing import Context, deciding, now
+from ipy_scriptenv.errors import EnvironmentInUse, NoPython, Problem, ScriptEnvError
 from ipy_scriptenv.files import explained, read_regular, remove_tree, stat_of, write_atomically
 from ipy_scriptenv.kernel_side.credentials import HIDDEN, without_credentials
-from ipy_scriptenv.kernels.layer import find_layer, site_packages, supports_curve
+from ipy_scriptenv.kernels.layer import find_layer, supports_curve
 from ipy_scriptenv.kernels.side import ensure_kernel_side, launcher
 from ipy_scriptenv.kernels.specs import register, tidy, unregister
 from ipy_scriptenv.locks import Held, RunningKernel
@@ -27,6 +28,7 @@ from ipy_scriptenv.plan import Selected
 from ipy_scriptenv.record import OWN, FileStat, Host, Python, Record, Source, SourceKind
 from ipy_scriptenv.store import LAUNCHER
 from ipy_scriptenv.uv import find_uv
+from ipy_scriptenv.venvs import site_packages
 
 __all__ = [
     "Wanted",
@@ -290,7 +292,16 @@ def with_host(hosts: tuple[Host, ...]) -> tuple[Host, ...]:
 
 @cache
 def uv_version() -> str:
-    """Give the version of the uv in use."""
+    """Give the version of the uv in use, by the name of its metadata folder.
+
+    `importlib.metadata` would load the parsers of mail for that, while a cell waits.
+    """
+    import uv
+
+    folders = (Path(uv.__file__).parent.parent).glob("uv-*.dist-info")
+    found = [folder.name.removesuffix(".dist-info").partition("-")[2] for folder in folders]
+    if len(found) == 1:
+        return found[0]
     from importlib.metadata import version
 
     return version("uv")
@@ -305,13 +316,3 @@ def in_use(
     return EnvironmentInUse(
         msg, problems=tuple(Problem(message=f"process {kernel.pid}") for kernel in others)
     )
-
-
-def require_file(source: Source) -> None:
-    """Check that a file source is still there.
-
-    :raises NotFound: if it is gone
-    """
-    if source.path is not None and stat_of(Path(source.path)) is None:
-        msg = f"`{source.path}` does not exist."
-        raise NotFound(msg)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Protocol
 
 from packaging.utils import canonicalize_name
 
-from ipy_scriptenv.kernels.layer import find_layer, site_packages
+from ipy_scriptenv.kernels.layer import find_layer
 from ipy_scriptenv.metadata import Declaration
 from ipy_scriptenv.plan import Loaded
 from ipy_scriptenv.record import OWN, Record
 from ipy_scriptenv.store import Store
+from ipy_scriptenv.venvs import site_packages
 
 __all__ = ["importers", "requirements_on", "shadowed"]
 
@@ -67,6 +67,8 @@ def requirements_on(
     """
     if not versions:
         return ()
+    from importlib import metadata
+
     texts = list(declaration.dependencies if declaration else ())
     if record.lock_sha256 is not None:
         texts += [

@@ -7,32 +7,43 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from ipy_scriptenv import plan, policy
+from ipy_scriptenv import plan, policy, settings
+from ipy_scriptenv.environments.condition import installed_packages
 from ipy_scriptenv.environments.declared import goes_with_a_sync
 from ipy_scriptenv.environments.job import Job, Pin
 from ipy_scriptenv.environments.resolving import resolver_options
-from ipy_scriptenv.environments.standing import Context, installed_packages
-from ipy_scriptenv.errors import InstallCutShort, Interrupted, ScriptEnvError
+from ipy_scriptenv.environments.standing import Context
+from ipy_scriptenv.errors import (
+    InstallCutShort,
+    Interrupted,
+    Offline,
+    ResolutionFailed,
+    ScriptEnvError,
+)
 from ipy_scriptenv.files import explained, stat_of, write_atomically
 from ipy_scriptenv.kernel_side.block import render_block
-from ipy_scriptenv.kernels.layer import ensure_layer, site_packages
+from ipy_scriptenv.kernels.layer import ensure_layer
 from ipy_scriptenv.metadata import EMPTY, added_block, rebased_lock, shown, staged_block
 from ipy_scriptenv.record import OWN, Package, Python
 from ipy_scriptenv.store import CHANGING
 from ipy_scriptenv.uv_output import Change, Event
+from ipy_scriptenv.venvs import site_packages
 
 __all__ = ["install", "marked", "run_uv", "tell_what_goes"]
 
 
-def install(job: Job, path: Path, *, keep_own: bool = False) -> str:
+def install(
+    job: Job, path: Path, *, keep_own: bool = False, expected: tuple[Change, ...] | None = None
+) -> str:
     """Install what the block declares, and the kernel too where the layer cannot serve.
 
+    :param expected: what a dry run has just told
     :returns: the layer's name, or ``own``
     """
     add = ("ipykernel",) if keep_own else ()
     if not job.wanted.requires_nothing or keep_own or not _is_empty(path, job.python):
-        _tell_what_comes(job, path)
-        run_uv(job, path, add=add)
+        told = _tell_what_comes(job, path)
+        run_uv(job, path, add=add, expected=expected if told is None or keep_own else told)
     layer = ensure_layer(job.context.store, job.context.uv(job.held), job.python)
     packages = installed_packages(path, job.python)
     conflicts = plan.layer_conflicts(
@@ -46,10 +57,13 @@ def install(job: Job, path: Path, *, keep_own: bool = False) -> str:
     return OWN
 
 
-def _tell_what_comes(job: Job, path: Path) -> None:
-    """Name in one line what is about to be installed for a kernel, before its first install."""
+def _tell_what_comes(job: Job, path: Path) -> tuple[Change, ...] | None:
+    """Name in one line what is about to be installed for a kernel, before its first install.
+
+    :returns: that; ``None`` where it was not asked for
+    """
     if job.asker is None or not _is_empty(path, job.python):
-        return
+        return None
     quiet = replace(job, context=replace(job.context, on_event=lambda _event: None))
     changes = run_uv(quiet, path, add=(), dry_run=True)
     coming = ", ".join(f"{change.name} {change.version}" for change in changes)
@@ -57,6 +71,7 @@ def _tell_what_comes(job: Job, path: Path) -> None:
         where = PurePath(job.source.path).name if job.source.path else "this notebook"
         text = f"Installing for {shown(where)}: {coming}"
         job.context.on_event({"event": "resolving", "text": text})
+    return changes
 
 
 def tell_what_goes(job: Job, installed: Iterable[Package]) -> None:
@@ -70,11 +85,17 @@ def tell_what_goes(job: Job, installed: Iterable[Package]) -> None:
 
 
 def run_uv(
-    job: Job, path: Path, *, add: tuple[str, ...], dry_run: bool = False
+    job: Job,
+    path: Path,
+    *,
+    add: tuple[str, ...],
+    dry_run: bool = False,
+    expected: tuple[Change, ...] | None = None,
 ) -> tuple[Change, ...]:
     """Have uv bring the environment at *path* to the block, with the requirements *add*.
 
     :param dry_run: only tell what would change
+    :param expected: what a dry run has just told: uv need not ask the index all over again
     """
     block, lock = job.wanted.block or "", job.decides.lock
     options = resolver_options(
@@ -94,7 +115,14 @@ def run_uv(
     text = render_block(staged_block(block, folder=job.folder, add=() if exactly else add))
     staged_lock = None if lock is None else rebased_lock(lock, folder=job.folder)
     with job.context.store.staged(job.standing.name, text, staged_lock) as script:
-        changes = job.context.uv(job.held).sync(script, path, *options, dry_run=dry_run)
+        uv = job.context.uv(job.held)
+        changes: tuple[Change, ...] = ()
+        if expected and not job.refetch and settings.variable("UV_NO_CACHE") is None:
+            # What has to be downloaded yet ends this before anything is installed.
+            with contextlib.suppress(Offline, ResolutionFailed):
+                changes = uv.sync(script, path, *options, "--offline")
+        if not expected or set(changes) != set(expected):
+            changes += uv.sync(script, path, *options, dry_run=dry_run)
     if exactly and add and not dry_run:
         changes += _add_to_locked(job, path, options, add)
     return changes

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ipy_scriptenv.environments.building import Wanted
-from ipy_scriptenv.environments.standing import Context, Deciding, Standing
+from ipy_scriptenv.environments.condition import Standing
+from ipy_scriptenv.environments.standing import Context, Deciding
 from ipy_scriptenv.locks import Held, RunningKernel
 from ipy_scriptenv.metadata import uv_settings
 from ipy_scriptenv.plan import Loaded
 from ipy_scriptenv.record import Python, Source
 from ipy_scriptenv.settings import config_files
-from ipy_scriptenv.uv import is_made_from
+from ipy_scriptenv.venvs import is_made_from
 
 __all__ = ["ALL_PACKAGES", "Asker", "Choosing", "Job", "Pin"]
 

@@ -7,47 +7,25 @@ no path of this machine enters it; it is read in a folder of ours.
 from __future__ import annotations
 
 import enum
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ipy_scriptenv import policy
-from ipy_scriptenv.environments.allowed import limits, refuse_forbidden
-from ipy_scriptenv.environments.beside import script_beside
+from ipy_scriptenv.environments.allowed import limits
 from ipy_scriptenv.environments.building import Wanted
 from ipy_scriptenv.environments.job import Choosing, Pin
-from ipy_scriptenv.environments.resolving import (
-    Declared,
-    folder_of,
-    read_declared,
-    reading,
-    resolver_options,
-)
+from ipy_scriptenv.environments.relocking import path_warnings, relocked, require_current
+from ipy_scriptenv.environments.resolving import Resolvable, read_resolvable
 from ipy_scriptenv.environments.sources import lock_of, read_lock
 from ipy_scriptenv.environments.standing import Context
-from ipy_scriptenv.errors import (
-    BadBlock,
-    NoLock,
-    PolicyViolation,
-    ScriptEnvError,
-    StaleLock,
-    WrongCall,
-)
-from ipy_scriptenv.files import explained, rewrite, stat_of
-from ipy_scriptenv.kernel_side.credentials import without_credentials
-from ipy_scriptenv.metadata import (
-    located_block,
-    locked_before,
-    locked_packages,
-    portable_lock,
-    with_embedded_lock,
-)
+from ipy_scriptenv.errors import NoLock, PolicyViolation, StaleLock, WrongCall
+from ipy_scriptenv.files import rewrite, stat_of
+from ipy_scriptenv.metadata import locked_before, locked_packages, with_embedded_lock
 from ipy_scriptenv.policy import Policy
 from ipy_scriptenv.record import Package, Python, Source
 
-__all__ = ["Locked", "Outcome", "check_lock", "lock", "refuse_credentials", "relocked", "settle"]
+__all__ = ["Locked", "Outcome", "check_lock", "lock", "settle"]
 
-_NEEDS_UPDATE = re.compile(r"lockfile .* needs to be updated|Unable to find lockfile")
 _NOTEBOOK = ".ipynb"
 
 
@@ -93,7 +71,7 @@ def lock(
     :raises ScriptEnvError: nothing is written
     """
     choosing = choosing or Choosing()
-    found = read_declared(source, context=context, python=python)
+    found = read_resolvable(source, context=context, python=python)
     if embed and not str(source.path).lower().endswith(_NOTEBOOK):
         msg = f"`{source}` is no notebook: its lock stands beside it."
         raise WrongCall(msg, hint="Leave out --embed.")
@@ -121,7 +99,7 @@ def lock(
         embedded=embedded,
         outcome=Outcome.KEPT if stays else created,
         packages=_packages(content),
-        warnings=_warnings(source, embedded=embedded),
+        warnings=_warnings(source, content, embedded=embedded),
     )
 
 
@@ -137,69 +115,18 @@ def check_lock(
     :raises NoLock: if there is none
     :raises StaleLock: if it is for another block
     """
-    found = read_declared(source, context=context, python=python)
+    found = read_resolvable(source, context=context, python=python)
     if found.lock is None:
         raise _no_lock(source)
-    _check(context, found, choosing or Choosing())
+    require_current(context, found, choosing or Choosing())
     return Locked(
         source=source,
         path=found.lock.path,
         embedded=found.lock.embedded,
         outcome=Outcome.KEPT,
         packages=_packages(found.lock.content),
-        warnings=_warnings(source, embedded=found.lock.embedded),
+        warnings=_warnings(source, found.lock.content, embedded=found.lock.embedded),
     )
-
-
-def relocked(
-    context: Context,
-    source: Source,
-    toml: str,
-    lock: bytes | None,
-    *,
-    python: Path,
-    upgrade: tuple[str, ...] = (),
-    exclude_newer: str | None = None,
-    index: tuple[str, ...] = (),
-) -> bytes:
-    """Give the lock for a block, starting from an old one; nothing of it stays on the disk.
-
-    :param toml: the block as the source has it, or is to have it
-    :param lock: the old one, whose versions stay where they can; ``None``: there is none
-    :param python: the interpreter to resolve with
-    :param upgrade: packages that need not stay; ``ALL_PACKAGES`` for every one
-    :raises BadBlock: if the old one is damaged, or the new one would hold credentials
-    :raises ScriptEnvError: if the policy forbids something, or uv finds no solution
-    """
-    folder = folder_of(source)
-    if lock is not None:
-        locked_packages(lock)
-    choosing = Choosing(upgrade=upgrade, exclude_newer=exclude_newer, index=index)
-    allowed = policy.current()
-    options = resolver_options(allowed, choosing, toml=toml, folder=folder, lock=lock)
-    located, written = located_block(toml, folder=folder)
-    with script_beside(folder, located, lock) as script:
-        beside = script.with_name(script.name + ".lock")
-        words = (*options, *choosing.upgrade_options)
-        context.uv().script("lock", script, *words, python=python)
-        with explained(beside):
-            made = portable_lock(beside.read_bytes(), written=written)
-    refuse_credentials(made)
-    # What comes with what is declared may come from elsewhere.
-    refuse_forbidden(allowed, toml=toml, folder=folder, lock=made)
-    return made
-
-
-def refuse_credentials(lock: bytes) -> None:
-    """Refuse to write a lock with credentials in it: uv copies those of direct addresses.
-
-    :raises BadBlock: if it holds any
-    """
-    text = lock.decode("utf-8", "replace")
-    if without_credentials(text) != text:
-        msg = "The lock would hold a password or a token from an address in the block."
-        hint = "Keep it out of the block: uv reads it from `~/.netrc`, a keyring, or UV_INDEX_*."
-        raise BadBlock(msg, hint=hint)
 
 
 def settle(
@@ -225,12 +152,12 @@ def settle(
     path = Path(source.path or "")
     data = found.data if found.embedded else b""
     toml = wanted.block or ""
-    declared = Declared(source=source, data=data, toml=toml, lock=found, python=python)
+    resolvable = Resolvable(source=source, data=data, toml=toml, lock=found, python=python)
     if pin is Pin.FROZEN:
         _refuse_later(policy.current(), found.content)
         return wanted
     try:
-        _check(context, declared, choosing)
+        require_current(context, resolvable, choosing)
         if not choosing.upgrade:
             return wanted
     except StaleLock:
@@ -251,32 +178,9 @@ def settle(
     is_seen = stat_of(path) == wanted.stat
     _write(found.path, content, expected=found.data, embedded=found.embedded)
     context.on_event({"event": "resolving", "text": f"Brought the lock up to date: {found.path}"})
+    for warning in path_warnings(content):
+        context.on_event({"event": "warning", "text": warning})
     return replace(wanted, stat=stat_of(path)) if found.embedded and is_seen else wanted
-
-
-def _check(context: Context, declared: Declared, choosing: Choosing) -> None:
-    """Ask uv whether a lock is for its block.
-
-    :raises StaleLock: if it is not
-    """
-    found = declared.lock
-    options = resolver_options(
-        policy.current(),
-        choosing,
-        toml=declared.toml,
-        folder=declared.folder,
-        lock=None if found is None else found.content,
-    )
-    with reading(declared, context) as script:
-        try:
-            python = Path(declared.python.base)
-            context.uv().script("lock", script, "--check", *options, python=python)
-        except ScriptEnvError as error:
-            words = "\n".join(problem.message for problem in error.problems)
-            if not _NEEDS_UPDATE.search(words):
-                raise
-            msg = f"The lock of `{declared.source}` is not for its block as it is now."
-            raise StaleLock(msg) from error
 
 
 def _refuse_later(allowed: Policy, lock: bytes) -> None:
@@ -313,8 +217,9 @@ def _packages(content: bytes) -> tuple[Package, ...]:
     return tuple(Package(name=name, version=version) for name, version in locked_packages(content))
 
 
-def _warnings(source: Source, *, embedded: bool) -> tuple[str, ...]:
-    beside = lock_of(source)
+def _warnings(source: Source, content: bytes, *, embedded: bool) -> tuple[str, ...]:
+    warnings, beside = path_warnings(content), lock_of(source)
     if not embedded or beside is None or stat_of(beside) is None:
-        return ()
-    return (f"`{beside}` is not read: the notebook itself holds a lock. Delete the file.",)
+        return warnings
+    unread = f"`{beside}` is not read: the notebook itself holds a lock. Delete the file."
+    return (unread, *warnings)

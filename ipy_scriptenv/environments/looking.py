@@ -11,22 +11,21 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ipy_scriptenv import interpreters, plan
-from ipy_scriptenv.environments.building import require_file, wanted_at_start
-from ipy_scriptenv.environments.declared import Drift, Met, Undeclared, drift, met, undeclared
-from ipy_scriptenv.environments.imported import shadowed
-from ipy_scriptenv.environments.job import Asker
-from ipy_scriptenv.environments.moving import whereabouts
-from ipy_scriptenv.environments.standing import (
+from ipy_scriptenv.environments.building import wanted_at_start
+from ipy_scriptenv.environments.condition import (
     Condition,
-    Context,
-    Standing,
-    deciding,
     inspect,
     installed_packages,
+    whereabouts,
 )
+from ipy_scriptenv.environments.declared import Drift, Met, Undeclared, drift, met, undeclared
+from ipy_scriptenv.environments.finding import Found, found_in
+from ipy_scriptenv.environments.imported import shadowed
+from ipy_scriptenv.environments.job import Asker
+from ipy_scriptenv.environments.standing import Context, deciding
 from ipy_scriptenv.environments.superfluous import size_of
 from ipy_scriptenv.environments.surroundings import missing_front_ends, shadowing_path
-from ipy_scriptenv.errors import NewerSchema, NoEnvironment
+from ipy_scriptenv.errors import NewerSchema
 from ipy_scriptenv.files import is_gone
 from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
 from ipy_scriptenv.kernel_side.check import file_stat
@@ -35,15 +34,13 @@ from ipy_scriptenv.kernels.specs import kernelspec_folder, kernelspecs_folder
 from ipy_scriptenv.locks import running_kernels
 from ipy_scriptenv.metadata import EMPTY
 from ipy_scriptenv.record import OWN, Glance, Package, Record, Source, SourceKind
-from ipy_scriptenv.store import CHANGING, environment_python
+from ipy_scriptenv.store import CHANGING
 
 __all__ = [
     "ORDERS",
     "STATES",
-    "Found",
     "Listed",
     "Status",
-    "find",
     "list_environments",
     "loaded_otherwise",
     "status",
@@ -53,16 +50,6 @@ STATES: tuple[str, ...] = ("in-sync", "stale", "pending", "broken", "orphan", "c
 """What a listing tells of an environment, from stats and records alone."""
 
 ORDERS: tuple[str, ...] = ("name", "source", "state", "python", "size", "used")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A standing environment."""
-
-    name: EnvironmentName
-    path: Path
-    python: Path
-    python_version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,24 +103,6 @@ class Listed:
     size: int | None = None
 
 
-def find(source: Source, *, context: Context, name: EnvironmentName | None = None) -> Found:
-    """Find the environment of a source.
-
-    :param name: its name, where the source does not give it (ephemeral ones)
-    :raises NoEnvironment: if there is none, or it is damaged
-    """
-    standing = inspect(context.store, name or whereabouts(context.store, source), source)
-    if standing.condition is Condition.MISSING:
-        require_file(source)
-        msg = f"`{source}` has no environment yet."
-        raise NoEnvironment(msg)
-    found = _found(standing)
-    if found is None or standing.condition is Condition.BROKEN:
-        msg = f"The environment of `{source}` is damaged. {standing.broken}"
-        raise NoEnvironment(msg, hint="Mend it with `jupyter scriptenv sync SOURCE`.")
-    return found
-
-
 def status(source: Source, *, context: Context, name: EnvironmentName | None = None) -> Status:
     """Compare a source with its environment.
 
@@ -168,7 +137,7 @@ def status(source: Source, *, context: Context, name: EnvironmentName | None = N
         source=source,
         state=state,
         reason=reason,
-        environment=_found(standing),
+        environment=found_in(standing),
         requires_python=str(declaration.requires_python) if declaration.requires_python else None,
         dependencies=tuple(map(without_credentials, declaration.dependencies)),
         installed=installed,
@@ -275,17 +244,6 @@ def _names(folder: Path) -> frozenset[str]:
         return frozenset(os.listdir(folder))
     except OSError:
         return frozenset()
-
-
-def _found(standing: Standing) -> Found | None:
-    if standing.record is None:
-        return None
-    return Found(
-        name=standing.name,
-        path=standing.path,
-        python=environment_python(standing.path),
-        python_version=standing.record.python.version,
-    )
 
 
 def _in_sync(record: Record, block: str | None) -> bool:

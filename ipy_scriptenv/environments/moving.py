@@ -14,15 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from ipy_scriptenv.environments.building import publish
-from ipy_scriptenv.environments.sources import locate, name_of
-from ipy_scriptenv.environments.standing import (
-    Condition,
-    Context,
-    Standing,
-    deciding,
-    inspect,
-    is_at_home,
-)
+from ipy_scriptenv.environments.condition import Condition, Standing, inspect, is_for, whereabouts
+from ipy_scriptenv.environments.locating import locate, name_of
+from ipy_scriptenv.environments.standing import Context, deciding, is_at_home
 from ipy_scriptenv.errors import (
     Displaced,
     EnvironmentInUse,
@@ -39,7 +33,13 @@ from ipy_scriptenv.record import Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
 from ipy_scriptenv.store import Store
 
-__all__ = ["Moved", "adopt", "finish_moves", "holding", "move", "whereabouts"]
+__all__ = [
+    "Moved",
+    "adopt",
+    "finish_moves",
+    "holding",
+    "move",
+]
 
 _BUSY = 5.0
 """Seconds to wait for who is at work on an environment that stands in another's place."""
@@ -58,15 +58,6 @@ class Moved:
     path: Path
     kernelspec: str
     waiting: bool
-
-
-def whereabouts(store: Store, source: Source) -> EnvironmentName:
-    """Give the name that the environment of *source* has, which may be the one before a rename."""
-    name = name_of(source)
-    old = store.moved_from(name)
-    if old is not None and _is_for(store, old, source):
-        return old
-    return name
 
 
 def finish_moves(context: Context, source: Source, *, wait: float = 0) -> EnvironmentName:
@@ -183,7 +174,7 @@ def adopt(
 def _followers(store: Store, old: Path, new: Path) -> Iterator[tuple[Source, Source]]:
     """Pair each source at or under *old* that has an environment with its new path."""
     source = Source(kind=SourceKind.FILE, path=str(old))
-    if _is_for(store, whereabouts(store, source), source):
+    if is_for(store, whereabouts(store, source), source):
         yield source, _file(new)
         return
     if new.is_file():
@@ -235,11 +226,11 @@ def _tidy(context: Context, name: EnvironmentName, source: Source) -> None:
     with contextlib.suppress(ScriptEnvError, OSError), _both(context, old, name, wait=0):
         sweep(store, old)
         record = store.record_of(name)
-        if record is not None and record.source == source and not _is_for(store, old, source):
+        if record is not None and record.source == source and not is_for(store, old, source):
             standing = _standing(store, name, record)
             publish(context, standing, record)
             specs.leave_alias(old, name, source, standing.path, trash=context.store.building)
-        if not _is_for(store, old, source):
+        if not is_for(store, old, source):
             store.forget_move(name)
 
 
@@ -329,11 +320,6 @@ def _occupant(store: Store, name: EnvironmentName, source: Source) -> Source | N
     if record is None or record.source == source or record.source.kind is not SourceKind.FILE:
         return None
     return record.source if store.moved_from(name_of(record.source)) == name else None
-
-
-def _is_for(store: Store, name: EnvironmentName, source: Source) -> bool:
-    record = store.record_of(name)
-    return record is not None and record.source == source
 
 
 @contextlib.contextmanager

@@ -10,25 +10,27 @@ from ipy_scriptenv.environments.imported import importers, requirements_on, shad
 from ipy_scriptenv.environments.installing import run_uv
 from ipy_scriptenv.environments.job import Job
 from ipy_scriptenv.errors import EnvironmentInUse, Problem, RestartNeeded
-from ipy_scriptenv.kernels.layer import ensure_layer, site_packages
+from ipy_scriptenv.kernels.layer import ensure_layer
 from ipy_scriptenv.record import OWN, Package, Record
 from ipy_scriptenv.uv_output import Change
+from ipy_scriptenv.venvs import site_packages
 
 __all__ = ["refuse_imported", "refuse_other_versions", "replacement_reason"]
 
 
 def refuse_imported(
     job: Job, record: Record, before: tuple[Package, ...], *, keep_own: bool
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], tuple[Change, ...] | None]:
     """Refuse what a running kernel could not bear, before anything is changed.
 
-    :returns: what changes under a fresh kernel that will replace itself
+    :returns: what changes under a fresh kernel that will replace itself; and all that will change,
+        ``None`` where it was not asked for
     :raises RestartNeeded: for the asking kernel
     :raises EnvironmentInUse: for another one
     """
     asker = job.asker
     if not job.others and asker is not None and asker.fresh and not asker.loaded.environment:
-        return ()
+        return (), None
     add = ("ipykernel",) if keep_own else ()
     changes = run_uv(job, job.standing.path, add=add, dry_run=True)
     going = {change.name for change in changes if change.action == "removed"}
@@ -50,7 +52,7 @@ def refuse_imported(
             raise EnvironmentInUse(msg, problems=(Problem(message=f"process {kernel.pid}"),))
     if not keep_own:
         _refuse_own_kernel(job, before, changes)
-    return own
+    return own, changes
 
 
 def _refuse_own_kernel(job: Job, before: tuple[Package, ...], changes: Iterable[Change]) -> None:

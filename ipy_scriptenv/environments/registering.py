@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from ipy_scriptenv import policy
 from ipy_scriptenv.environments.building import kernel_can_encrypt
-from ipy_scriptenv.environments.moving import whereabouts
-from ipy_scriptenv.environments.standing import Context, inspect
+from ipy_scriptenv.environments.condition import inspect, whereabouts
+from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.errors import NoEnvironment, PolicyViolation
 from ipy_scriptenv.kernels import specs
 from ipy_scriptenv.locks import exclusive

@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterable
 
 from ipy_scriptenv.environments.building import in_use
-from ipy_scriptenv.environments.moving import whereabouts
-from ipy_scriptenv.environments.sources import name_of
-from ipy_scriptenv.environments.standing import Context, inspect
+from ipy_scriptenv.environments.condition import inspect, whereabouts
+from ipy_scriptenv.environments.locating import name_of
+from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.superfluous import (
     Item,
     ItemKind,

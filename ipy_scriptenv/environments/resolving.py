@@ -10,11 +10,13 @@ from pathlib import Path
 from ipy_scriptenv.environments.allowed import limits, refuse_arguments, refuse_forbidden
 from ipy_scriptenv.environments.beside import script_beside
 from ipy_scriptenv.environments.building import Wanted, wanted_python
+from ipy_scriptenv.environments.condition import inspect
 from ipy_scriptenv.environments.job import Choosing
-from ipy_scriptenv.environments.sources import Lock, name_of, read_lock
-from ipy_scriptenv.environments.standing import Context, inspect
+from ipy_scriptenv.environments.locating import name_of
+from ipy_scriptenv.environments.sources import Lock, read_file, read_lock
+from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.errors import NotASource
-from ipy_scriptenv.files import explained, read_regular, stat_of
+from ipy_scriptenv.files import stat_of
 from ipy_scriptenv.kernel_side.block import render_block
 from ipy_scriptenv.leftovers import scratch_folder
 from ipy_scriptenv.metadata import (
@@ -27,15 +29,12 @@ from ipy_scriptenv.metadata import (
 from ipy_scriptenv.policy import Policy
 from ipy_scriptenv.record import Python, Source
 
-__all__ = ["Declared", "folder_of", "read_declared", "reading", "resolver_options"]
-
-_LARGEST = 2 * 2**30
-"""Bytes of the largest source that is read."""
+__all__ = ["Resolvable", "folder_of", "read_resolvable", "reading", "resolver_options"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
-    """What a source's file says now, for the verbs that work on its lock.
+class Resolvable:
+    """A source as its file says now, and what uv needs to resolve it.
 
     :param data: the whole file
     :param toml: the block's, empty without one
@@ -65,7 +64,7 @@ def folder_of(source: Source) -> Path:
     return Path(source.path).parent
 
 
-def read_declared(source: Source, *, context: Context, python: str | None = None) -> Declared:
+def read_resolvable(source: Source, *, context: Context, python: str | None = None) -> Resolvable:
     """Read a source's file, and choose the interpreter to resolve with.
 
     :param python: a request for it
@@ -74,15 +73,14 @@ def read_declared(source: Source, *, context: Context, python: str | None = None
     context.store.prepare()
     path = folder_of(source) / Path(source.path or "").name
     found_lock, stat = read_lock(source), stat_of(path)
-    with explained(path):
-        data = read_regular(path, limit=_LARGEST)
+    data = read_file(path)
     document = read_document(data, name=path.name)
     toml, line = (document.block.toml, document.block.line) if document.block else ("", 0)
     declaration = read_declaration(toml, cell=document.cell, line=line)
     standing = inspect(context.store, name_of(source), source)
     wanted = Wanted(block=toml, declaration=declaration, stat=stat)
     chosen = wanted_python(context, standing, wanted, request=python, fetch=True)
-    return Declared(source=source, data=data, toml=toml, lock=found_lock, python=chosen)
+    return Resolvable(source=source, data=data, toml=toml, lock=found_lock, python=chosen)
 
 
 def resolver_options(
@@ -99,22 +97,22 @@ def resolver_options(
 
 
 @contextlib.contextmanager
-def reading(declared: Declared, context: Context, *, beside: bool = False) -> Iterator[Path]:
+def reading(found: Resolvable, context: Context, *, beside: bool = False) -> Iterator[Path]:
     """Give uv a script to read with its lock; what it makes of them is thrown away.
 
     :param beside: whether it stands in the source's folder, because paths are told relative to it
     """
-    content = None if declared.lock is None else declared.lock.content
+    content = None if found.lock is None else found.lock.content
     if beside:
-        located, _ = located_block(declared.toml, folder=declared.folder)
-        with script_beside(declared.folder, located, content) as script:
+        located, _ = located_block(found.toml, folder=found.folder)
+        with script_beside(found.folder, located, content) as script:
             yield script
         return
     with scratch_folder(context.store) as folder:
         script = folder / "script.py"
-        text = render_block(staged_block(declared.toml, folder=declared.folder))
+        text = render_block(staged_block(found.toml, folder=found.folder))
         script.write_bytes(text.encode())
         if content is not None:
-            rebased = rebased_lock(content, folder=declared.folder)
+            rebased = rebased_lock(content, folder=found.folder)
             script.with_name("script.py.lock").write_bytes(rebased)
         yield script

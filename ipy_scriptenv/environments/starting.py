@@ -28,17 +28,15 @@ from ipy_scriptenv.environments.building import (
     wanted_python,
     with_host,
 )
-from ipy_scriptenv.environments.moving import holding, whereabouts
-from ipy_scriptenv.environments.standing import (
+from ipy_scriptenv.environments.condition import (
     Condition,
-    Context,
     Standing,
-    deciding,
     inspect,
     installed_packages,
-    is_at_home,
-    now,
+    whereabouts,
 )
+from ipy_scriptenv.environments.moving import holding
+from ipy_scriptenv.environments.standing import Context, deciding, is_at_home, now
 from ipy_scriptenv.errors import Displaced, Foreign, LockTimeout, ScriptEnvError
 from ipy_scriptenv.files import write_atomically
 from ipy_scriptenv.identity import EnvironmentName, ephemeral_environment_name
@@ -48,8 +46,8 @@ from ipy_scriptenv.leftovers import sweep
 from ipy_scriptenv.locks import Held, exclusive, is_held, running_kernels
 from ipy_scriptenv.record import OWN, Python, Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
-from ipy_scriptenv.store import CHANGING, LAUNCHER, environment_python
-from ipy_scriptenv.uv import is_environment
+from ipy_scriptenv.store import CHANGING, LAUNCHER
+from ipy_scriptenv.venvs import environment_python, is_environment
 
 __all__ = ["EPHEMERAL", "Start", "became_ready", "discard", "distrust", "prepare", "start"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ipy_scriptenv import policy
 from ipy_scriptenv.bytecode import sharing
-from ipy_scriptenv.environments.sources import name_of
+from ipy_scriptenv.environments.locating import name_of
 from ipy_scriptenv.environments.standing import Context, is_at_home
 from ipy_scriptenv.errors import NewerSchema
 from ipy_scriptenv.files import entries, is_gone

@@ -28,8 +28,10 @@ from ipy_scriptenv.environments.building import (
     wanted_text,
     with_host,
 )
+from ipy_scriptenv.environments.condition import Condition, inspect, installed_packages
 from ipy_scriptenv.environments.installing import install, marked, run_uv, tell_what_goes
 from ipy_scriptenv.environments.job import Asker, Choosing, Job, Pin
+from ipy_scriptenv.environments.locating import name_of
 from ipy_scriptenv.environments.locking import settle as settle_lock
 from ipy_scriptenv.environments.moving import holding
 from ipy_scriptenv.environments.refusing import (
@@ -37,15 +39,8 @@ from ipy_scriptenv.environments.refusing import (
     refuse_other_versions,
     replacement_reason,
 )
-from ipy_scriptenv.environments.sources import name_of, read_source
-from ipy_scriptenv.environments.standing import (
-    Condition,
-    Context,
-    deciding,
-    inspect,
-    installed_packages,
-    now,
-)
+from ipy_scriptenv.environments.sources import read_source
+from ipy_scriptenv.environments.standing import Context, deciding, now
 from ipy_scriptenv.errors import (
     EnvironmentInUse,
     RestartNeeded,
@@ -54,13 +49,14 @@ from ipy_scriptenv.errors import (
 from ipy_scriptenv.files import stat_of
 from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
 from ipy_scriptenv.kernel_side.credentials import without_credentials
-from ipy_scriptenv.kernels.layer import damaged_packages, site_packages
+from ipy_scriptenv.kernels.layer import damaged_packages
 from ipy_scriptenv.kernels.side import ensure_kernel_side
 from ipy_scriptenv.leftovers import sweep
 from ipy_scriptenv.locks import running_kernels
 from ipy_scriptenv.record import OWN, FileStat, Package, Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
 from ipy_scriptenv.uv import Change
+from ipy_scriptenv.venvs import site_packages
 
 __all__ = ["Action", "Synced", "sync"]
 
@@ -206,14 +202,19 @@ def _carry_out(job: Job, *, exact: bool, rebuild: bool) -> tuple[Synced, tuple[s
 
 
 def _can_stay(job: Job, record: Record) -> bool:
-    """Say whether an environment holds what is wanted, by its record."""
-    if record.fingerprint != job.decides.fingerprint or job.choosing.says_something:
-        return False
-    if job.pin is not Pin.FROZEN:
+    """Say whether an environment holds what is wanted: by its record, or as uv tells of a lock.
+
+    Without a lock, uv would count what is there already, which a new resolution might not give.
+    """
+    is_same = record.fingerprint == job.decides.fingerprint and not job.choosing.says_something
+    if is_same and job.pin is not Pin.FROZEN:
         return True
-    # A cell may have installed what its lock would be, were it up to date.
+    is_locked = job.decides.lock is not None and (job.asker is None or job.pin is not Pin.UPDATE)
+    if record.fingerprint is None or not is_locked or job.settings_changed:
+        return False
     add = ("ipykernel",) if record.kernel == OWN else ()
-    return not run_uv(job, job.standing.path, add=add, dry_run=True)
+    quiet = replace(job, context=replace(job.context, on_event=lambda _event: None))
+    return not run_uv(quiet, job.standing.path, add=add, dry_run=True)
 
 
 def _rebuild(job: Job, action: Action) -> Synced:
@@ -285,9 +286,10 @@ def _in_place(job: Job, record: Record) -> tuple[Synced, tuple[str, ...]]:
     path = job.standing.path
     before = installed_packages(path, record.python)
     keep_own = record.kernel == OWN
-    changed = refuse_imported(job, record, before, keep_own=keep_own)
+    changed, expected = refuse_imported(job, record, before, keep_own=keep_own)
     with marked(job, path, before) as context:
-        kernel = install(replace(job, context=context), path, keep_own=keep_own)
+        here = replace(job, context=context)
+        kernel = install(here, path, keep_own=keep_own, expected=expected)
         packages = installed_packages(path, record.python)
         new = {package.name for package in set(packages) - set(before)}
         site = site_packages(path, record.python)

@@ -9,15 +9,17 @@ from pathlib import Path
 from ipy_scriptenv import plan, policy, processes, settings
 from ipy_scriptenv.environments.allowed import limits, refuse_arguments
 from ipy_scriptenv.environments.building import uv_version
-from ipy_scriptenv.environments.standing import Context, installed_packages, pass_env
+from ipy_scriptenv.environments.condition import installed_packages
+from ipy_scriptenv.environments.standing import Context, pass_env
 from ipy_scriptenv.environments.unrecorded import unrecorded
 from ipy_scriptenv.errors import PolicyViolation, ScriptEnvError, WrongCall
 from ipy_scriptenv.files import stat_of, write_atomically
-from ipy_scriptenv.kernels.layer import find_layer, site_packages
+from ipy_scriptenv.kernels.layer import find_layer
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.record import OWN, Record
 from ipy_scriptenv.store import CHANGING, Store
-from ipy_scriptenv.uv import find_uv, is_environment
+from ipy_scriptenv.uv import find_uv
+from ipy_scriptenv.venvs import is_environment, site_packages
 
 __all__ = ["run_tool", "uv_arguments"]
 

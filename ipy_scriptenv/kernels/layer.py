@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib.resources
 import json
 import os
 import secrets
 import stat
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -29,13 +26,13 @@ from ipy_scriptenv import processes, settings
 from ipy_scriptenv.errors import EngineFailed, Interrupted, ScriptEnvError
 from ipy_scriptenv.files import explained, remove_tree, write_atomically
 from ipy_scriptenv.interpreters import host_python
-from ipy_scriptenv.kernels import borrow
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.plan import marker_environment
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Python
-from ipy_scriptenv.store import Store, environment_python
+from ipy_scriptenv.store import Store
 from ipy_scriptenv.uv import Uv
+from ipy_scriptenv.venvs import environment_python, site_packages
 
 __all__ = [
     "Layer",
@@ -45,7 +42,6 @@ __all__ = [
     "layer_digest",
     "layer_list",
     "layer_name",
-    "site_packages",
 ]
 
 _INFO = "layer.json"
@@ -73,7 +69,7 @@ def layer_list() -> bytes:
     if chosen is not None:
         with explained(chosen):
             return chosen.read_bytes()
-    return importlib.resources.files(__package__).joinpath("layer.txt").read_bytes()
+    return Path(__file__).with_name("layer.txt").read_bytes()
 
 
 def layer_name(python: Python) -> str:
@@ -141,14 +137,6 @@ def ensure_layer(store: Store, uv: Uv, python: Python) -> Layer:
     return found
 
 
-def site_packages(environment: Path, python: Python) -> Path:
-    """Where a virtual environment keeps its packages."""
-    if sys.platform == "win32":
-        return environment / "Lib" / "site-packages"
-    free_threaded = "t" if f"-{python.minor.replace('.', '')}t-" in python.abi else ""
-    return environment / "lib" / f"python{python.minor}{free_threaded}" / "site-packages"
-
-
 def damaged_packages(site: Path) -> tuple[str, ...]:
     """Name the distributions in a folder of packages of which files are missing or cut short."""
     found = [
@@ -199,12 +187,14 @@ def supports_curve(site: Path) -> bool:
 
 def _build(build: Path, uv: Uv, python: Python, *, final: Path) -> Path:
     """Make a complete layer inside the folder *build*; *final* is where it will stand."""
+    from ipy_scriptenv.kernels import borrow
+
     environment, ready = build / "environment", build / "ready"
     ready.mkdir(parents=True, mode=0o700)
     uv.create(environment, python=Path(python.base))
     site = site_packages(environment, python)
     text = layer_list()
-    uv.on_event({"event": "installing", "text": f"preparing the kernel for Python {python.minor}"})
+    uv.on_event({"event": "installing", "text": f"Preparing the kernel for Python {python.minor}"})
     borrowed = python.abi == host_python().abi and borrow.from_host(text.decode(), site)
     if not borrowed:
         listing = build / "layer.txt"
@@ -240,6 +230,8 @@ def _compile(environment: Path, site: Path, final: Path, cancel: Cancel) -> None
 
 def _describe(site: Path, python: Python) -> Layer:
     """Read what a layer holds and requires."""
+    from importlib import metadata
+
     markers = marker_environment(python.version)
     packages: dict[str, str] = {}
     requires: dict[str, tuple[str, ...]] = {}

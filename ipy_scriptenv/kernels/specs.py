@@ -20,7 +20,8 @@ from ipy_scriptenv.errors import Foreign
 from ipy_scriptenv.files import entries, explained, read_regular, remove_tree, write_atomically
 from ipy_scriptenv.identity import EnvironmentName, is_environment_name, kernelspec_name
 from ipy_scriptenv.record import Source
-from ipy_scriptenv.store import LAUNCHER, environment_python
+from ipy_scriptenv.store import LAUNCHER
+from ipy_scriptenv.venvs import environment_python
 
 __all__ = [
     "PROVISIONER",

@@ -7,9 +7,10 @@ the key ``uv.lock``. Writing it changes that value and nothing else of the file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import PurePath
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
+from urllib.parse import unquote
 
 import tomli_w
 
@@ -23,6 +24,7 @@ __all__ = [
     "embedded_lock",
     "locked_before",
     "locked_packages",
+    "machine_paths",
     "portable_lock",
     "rebased_lock",
     "with_embedded_lock",
@@ -33,6 +35,7 @@ EMBEDDED_KEY = "uv.lock"
 
 _BOM = b"\xef\xbb\xbf"
 _PLACES = frozenset({"directory", "editable", "path", "registry", "virtual"})
+_ADDRESSES = _PLACES | {"git", "index", "url"}
 _BELOW_THEIR_REGISTRY = frozenset({"sdist", "wheels"})
 """Files of a package: their paths are relative to its registry, which is made absolute."""
 
@@ -118,6 +121,49 @@ def locked_packages(lock: bytes) -> tuple[tuple[str, str], ...]:
         for package in (packages if isinstance(packages, list) else ())
         if isinstance(package, dict)
     )
+
+
+def machine_paths(lock: bytes) -> tuple[str, ...]:
+    """Name the absolute paths in a lock, each once: it is of use only where these are there too.
+
+    Of a folder with files that are locked, the folder alone is named.
+
+    :returns: as the lock has them: paths and ``file:`` addresses
+    :raises BadBlock: if it is no TOML
+    """
+    found = dict.fromkeys(_absolute(_tables(lock)))
+    return tuple(path for path in found if not any(_is_below(path, other) for other in found))
+
+
+def _absolute(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _absolute(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key in _ADDRESSES and isinstance(item, str) and _is_of_a_machine(item):
+                yield item
+            else:
+                yield from _absolute(item)
+
+
+def _is_of_a_machine(text: str) -> bool:
+    """Say whether a path is absolute on any system, or the same as an address."""
+    if "://" in text:
+        return text.lower().startswith(("file:", "git+file:"))
+    return PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()
+
+
+def _is_below(path: str, other: str) -> bool:
+    """Say whether a path leads below another one, however both are written."""
+    inner, outer = (_plain(text) for text in (path, other))
+    return inner.startswith(f"{outer}/") or (inner == outer and len(path) > len(other))
+
+
+def _plain(text: str) -> str:
+    _, is_address, path = text.partition("://")
+    plain = unquote(path) if is_address else text
+    return plain.replace("\\", "/").lstrip("/").rstrip("/")
 
 
 def _tables(lock: bytes) -> dict[str, Any]:
