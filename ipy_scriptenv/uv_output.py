@@ -114,7 +114,7 @@ _CAUSES: Sequence[tuple[re.Pattern[str], type[ScriptEnvError], str]] = (
     (
         re.compile(
             r"error sending request|dns error|failed to lookup address|Could not connect|"
-            r"Connection refused|network connectivity is disabled|network was disabled|"
+            r"Connection refused|[Nn]etwork connectivity is disabled|network was disabled|"
             r"operation timed out|tcp connect error"
         ),
         Offline,
@@ -146,7 +146,7 @@ def failure(code: int, err: str) -> ScriptEnvError:
     problems = (Problem(message=words),) if words else ()
     if code < 0:
         return InstallCutShort(f"uv was ended by signal {-code}.", problems=problems)
-    offline = re.search(r"network (?:connectivity is|was) disabled", words)
+    offline = re.search(r"[Nn]etwork (?:connectivity is|was) disabled", words)
     for pattern, kind, message in _CAUSES:
         if pattern.search(words):
             # Without network uv finds "no solution" too; its own hint tells the true cause.
