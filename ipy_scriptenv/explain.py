@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import sys
 import threading
+from functools import partial
 from typing import Any, ClassVar
 
 from ipykernel.kernelapp import IPKernelApp
@@ -13,6 +15,7 @@ from ipykernel.kernelbase import Kernel
 from ipy_scriptenv import __version__, environments, explaining, settings
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.errors import EngineFailed, LockTimeout, ScriptEnvError
+from ipy_scriptenv.kernel_side.showing import Showing
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Source, SourceKind
 from ipy_scriptenv.uv import Event
@@ -71,12 +74,14 @@ class ExplainingKernel(Kernel):
         """Get or init, with all that running a cell allows; None if a kernel could start now."""
         cancel = Cancel()
         outcome: list[dict[str, Any] | None] = []
+        events: queue.Queue[Event] = queue.Queue()
+        showing = Showing(partial(self.send_response, self.iopub_socket))
 
         def work() -> None:
             try:
                 environments.start(
                     _source(self.told),
-                    context=Context(on_event=self._show, cancel=cancel),
+                    context=Context(on_event=events.put, cancel=cancel),
                     wait=settings.lock_timeout(),
                     fetch=True,
                     launching=False,
@@ -95,17 +100,16 @@ class ExplainingKernel(Kernel):
         worker.start()
         try:
             while worker.is_alive():
-                worker.join(_POLL)
+                # Shown in this thread, which knows the cell that it is for.
+                try:
+                    showing.take(events.get(timeout=_POLL))
+                except queue.Empty:
+                    showing.take({"event": "silence"})
         except KeyboardInterrupt:
             cancel.set()
             worker.join()
-        self.send_response(self.iopub_socket, "clear_output", {"wait": False})
+        showing.end()
         return outcome[0]
-
-    def _show(self, event: Event) -> None:
-        text = event.get("text") or event.get("name")
-        if text:
-            self.send_response(self.iopub_socket, "stream", {"name": "stdout", "text": f"{text}\n"})
 
     def _error_reply(self, error: dict[str, Any]) -> dict[str, Any]:
         lines = [f"{error['name']}: {error['message']}"]

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ipy_scriptenv import environments, present
 from ipy_scriptenv.environments import Asker, Choosing, Context
 from ipy_scriptenv.errors import (
+    Displaced,
     EngineFailed,
+    EnvironmentInUse,
     Interrupted,
     NoEnvironment,
     RestartNeeded,
@@ -101,7 +103,13 @@ def _serve(
         msg = f"This kernel speaks protocol {protocol}; this host speaks {_PROTOCOLS[-1]}."
         raise EngineFailed(msg, hint="Restart the kernel, so that it is of the same version.")
     path = Path(request["environment"])
-    context = Context(store=Store(path.parent.parent), on_event=tell, cancel=cancel)
+
+    def tell_step(event: Event) -> None:
+        # A verb's `done` is about its own live line; the kernel's ends the answer.
+        if event.get("event") != "done":
+            tell(event)
+
+    context = Context(store=Store(path.parent.parent), on_event=tell_step, cancel=cancel)
     record = context.store.read_record(path)
     if record is None:
         msg = f"The record of the environment `{path}` is gone."
@@ -173,9 +181,7 @@ def _declare(
 
     verb, *words = request["words"]
     folder, name = Path(request["folder"]), EnvironmentName(path.name)
-    cell, number = request["cell"], None
-    if cell is None:
-        cell, number = environments.cell_of_block(record.source)
+    cell, number = _cell_of_block(request["cell"], record)
     block = None if cell is None else block_of_cell(cell)
     edited = environments.edit_given(
         record.source,
@@ -185,21 +191,43 @@ def _declare(
         name=name,
         folder=folder,
     )
+    is_embedded = edited.lock is not None and edited.lock.embedded
+    lock = edited.new_lock if is_embedded else None
     shown = {
         "cell": environments.cell_with(cell or "", edited.toml),
+        "before": cell,
         "had_block": block is not None,
         "number": number,
+        "lock": None if lock is None else lock.decode(),
     }
     try:
         declared = environments.declare_given(
             record.source, edited, context=context, asker=_asker(request), name=name, folder=folder
         )
-    except RestartNeeded as error:
-        # The next start takes it over.
+    except Displaced:
+        raise
+    except (RestartNeeded, EnvironmentInUse) as error:
+        # The record has it, as pending: the next start takes it over.
         answer = _error(error)
         return {**answer, "error": {**answer["error"], **shown}}
     text = present.declared_text(declared, brief=True)
     return {**_done(declared.synced, exact=False), **shown, "text": text}
+
+
+def _cell_of_block(executed: str | None, record: Record) -> tuple[str | None, int | None]:
+    """Give the text of the block's cell that counts, and its number where the file has it so.
+
+    :param executed: the cell as it was executed; ``None``: none was
+    """
+    try:
+        cell, number = environments.cell_of_block(record.source)
+    except ScriptEnvError:
+        if executed is None:
+            raise
+        return executed, None
+    if executed is None or executed == cell:
+        return cell, number
+    return executed, None
 
 
 def _asker(request: dict[str, Any]) -> Asker:
@@ -226,7 +254,7 @@ def _done(synced: Synced, *, exact: bool) -> dict[str, Any]:
         ],
         "replace": synced.replace,
         "curve": synced.curve,
-        "text": present.sync_text(synced) if exact else None,
+        "text": present.sync_text(synced, brief=True) if exact else None,
         "warnings": list(synced.warnings),
     }
 

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from ipy_scriptenv import environments
 from ipy_scriptenv.cli import command_line
-from ipy_scriptenv.kernel_side.declaring import VERBS
+from ipy_scriptenv.kernel_side import options
 from tests.conftest import Home
 from tests.index.build import build_index
 from tests.kernels import (
@@ -51,7 +52,7 @@ def test_what_is_added_is_importable_at_once_and_stands_in_the_offered_block(
         assert "declared: beta" in done.stdout
         text, replaces = offered(done)
         assert not replaces
-        assert f"{NOTE} the cell with the block" in done.stdout
+        assert f"{NOTE} cell 2." in done.stdout
         assert text.startswith("# what this needs\n# /// script\n")
         assert text.endswith("import alpha")
         assert "'alpha==1.0'" in text
@@ -61,8 +62,11 @@ def test_what_is_added_is_importable_at_once_and_stands_in_the_offered_block(
         assert kernel.execute(text).shown_text == ""
         assert set(pip_list(environment_of(offline_home, path))) == {"alpha", "beta"}
         gone = kernel.execute("%scriptenv remove beta")
-        assert "RestartNeeded" in gone.stderr  # it was imported
+        assert gone.status == "ok", "front ends show no input that comes with an error"
+        assert "imported would change: beta" in gone.shown_text
+        assert gone.stderr == ""
         assert offered(gone)[0] == code
+        assert kernel.execute("1").ename == "RestartNeeded", "no cell runs past it"
         kernel.restart()
         assert kernel.execute("import alpha\nprint(alpha.__version__)").shown_text == "1.0\n"
         assert set(pip_list(environment_of(offline_home, path))) == {"alpha"}
@@ -91,16 +95,22 @@ def test_of_a_block_that_was_not_executed_the_file_s_is_changed_and_its_cell_is_
         done = kernel.execute("%scriptenv add beta")
         assert "alpha==1.0" in offered(done)[0]
         assert f"{NOTE} cell 1." in done.stdout
-        failed = kernel.execute("%scriptenv add no-such-package")
-        assert "no-such-package" in failed.stderr
+        failed = kernel.execute("%scriptenv add 'alpha>=9'\nprint('went on')")
+        assert (failed.ename, failed.stdout) == ("ResolutionFailed", "")
+        assert "alpha>=9" in failed.traceback
+        assert "Nothing was changed." in failed.traceback, "the hint"
+        assert "scriptenv_kernel" not in failed.traceback, "no code of ours"
+        assert [each["msg_type"] for each in failed.shown] == ["error"]
         assert failed.reply["payload"] == []
         assert set(pip_list(environment_of(offline_home, path))) == {"alpha", "beta"}
         odd = kernel.execute("%scriptenv add --no-such-option x")
-        assert "no-such-option" in odd.stderr
+        assert odd.ename == "WrongCall"
+        assert "no-such-option" in odd.traceback
+        assert kernel.execute("%scriptenv add 'x").ename == "WrongCall"
         assert "Usage" in kernel.execute("%scriptenv add --help").stdout
         assert kernel.execute("import alpha\nprint(alpha.__version__)").shown_text == "1.0\n"
         restart = kernel.execute("%scriptenv add alpha==1.1")
-        assert "RestartNeeded" in restart.stderr
+        assert "imported would change: alpha" in restart.shown_text
         assert "alpha==1.1" in offered(restart)[0]
         kernel.restart()
         assert kernel.execute("import alpha\nprint(alpha.__version__)").shown_text == "1.1\n"
@@ -112,7 +122,7 @@ def test_another_python_is_written_down_and_asks_for_a_restart(
     with opened(offline_home, path) as kernel:
         assert kernel.execute("import alpha").status == "ok"
         done = kernel.execute(f"%scriptenv python {other}")
-        assert "RestartNeeded" in done.stderr
+        assert "asks for another Python" in done.shown_text
         assert f'requires-python = "=={other}.*"' in offered(done)[0]
         kernel.restart()
         told = kernel.execute("import sys, alpha\nprint(*sys.version_info[:2], sep='.')")
@@ -125,10 +135,26 @@ def test_the_line_is_completed(offline_home: Home, path: Path) -> None:
         assert "sync" in kernel.complete("%scriptenv ")
         assert kernel.execute("import alpha").status == "ok"
         assert "alpha" in kernel.complete("%scriptenv remove al")
+        (path.parent / "other.py").touch()
+        (path.parent / "sub").mkdir()
+        (path.parent / "sub" / "deep.ipynb").touch()
+        (path.parent / "other.txt").touch()
+        assert "other.py" in kernel.complete("%scriptenv tree o")
+        assert "other.txt" not in kernel.complete("%scriptenv tree o")
+        assert "sub/" in kernel.complete("%scriptenv tree s")
+        assert "sub/deep.ipynb" in kernel.complete("%scriptenv tree sub/")
+        assert "--default-index" in kernel.complete("%scriptenv add --default")
+        assert "--frozen" in kernel.complete("%scriptenv sync other.py --froz")
 
 
-def test_the_verbs_that_are_completed_are_those_of_the_command_line() -> None:
-    assert list(VERBS) == sorted(command_line.commands)
+def test_what_is_completed_is_what_the_command_line_takes() -> None:
+    assert list(options.VERBS) == sorted(command_line.commands)
+    for verb, command in command_line.commands.items():
+        known = [each for each in command.params if isinstance(each, click.Option)]
+        words = {name for each in known for name in each.opts if name.startswith("--")}
+        assert set(options.VERBS[verb].split()) == words, verb
+        takes_none = not any(isinstance(each, click.Argument) for each in command.params)
+        assert takes_none == (verb in options.WITHOUT_FILE)
 
 
 def test_a_line_about_a_file_takes_its_paths_from_the_notebook_s_folder(
@@ -141,13 +167,13 @@ def test_a_line_about_a_file_takes_its_paths_from_the_notebook_s_folder(
         kernel.execute("%scriptenv init other.py")
         done = kernel.execute("%scriptenv add other.py -r needs.txt beta")
         assert "declared: alpha==1.0" in done.stdout
-        assert "Resolved" not in done.stdout
-        assert "Resolved" in done.stderr
+        assert "Resolved" not in done.shown_text
+        assert done.progress, "its steps, while it went on"
         assert '"beta' in (folder / "other.py").read_text()
         kernel.execute("%scriptenv export other.py --no-hashes -oreq.txt")
         assert "beta==1.0" in (folder / "req.txt").read_text()
         told = kernel.execute("%scriptenv sync --python ./no-such-python other.py")
-        assert "`./no-such-python` does not exist" in told.stderr
+        assert "`./no-such-python` does not exist" in told.traceback
         kernel.execute("%scriptenv remove other.py beta")
         assert "beta" not in (folder / "other.py").read_text()
         offer = kernel.execute("%scriptenv add --index ./idx -r needs.txt")
@@ -155,6 +181,25 @@ def test_a_line_about_a_file_takes_its_paths_from_the_notebook_s_folder(
         assert f'url = "{folder}/idx"' in offered(offer)[0]
         shown = json.loads(kernel.execute("%scriptenv tree other.py --json").stdout)
         assert "alpha v1.0" in shown["tree"]
+        write_notebook(folder / "bad.ipynb", "print('seen')\n1 / 0")
+        failed = kernel.execute("%scriptenv execute bad.ipynb")
+        assert "A cell of the notebook failed." in failed.traceback
+        assert "seen" in failed.traceback
+        assert "ZeroDivisionError" in failed.traceback
+
+
+def test_what_another_kernel_stands_in_the_way_of_is_shown_and_waits_too(
+    offline_home: Home, path: Path
+) -> None:
+    with opened(offline_home, path) as one, opened(offline_home, path) as two:
+        assert one.execute("import alpha").status == "ok"
+        assert two.execute("1").status == "ok"
+        done = two.execute("%scriptenv add alpha==1.1")
+        assert f"process {one.pid}" in done.shown_text
+        assert "alpha==1.1" in offered(done)[0]
+        assert two.execute("1").ename == "EnvironmentInUse"
+        assert two.execute("%scriptenv add alpha==1.0").status == "ok"
+        assert two.execute("1").status == "ok", "it is taken back"
 
 
 def test_a_line_about_the_file_says_that_the_executed_block_is_another(
@@ -163,15 +208,16 @@ def test_a_line_about_the_file_says_that_the_executed_block_is_another(
     note = "The file's block differs from what was executed last: save the notebook first."
     with opened(offline_home, path) as kernel:
         same = kernel.execute("%scriptenv tree")
-        assert note not in same.stderr
+        assert note not in same.shown_text
         assert same.stdout.endswith("alpha v1.0\n")
         kernel.execute(block("beta"))
         for verb in ("tree", "export --no-hashes"):
             done = kernel.execute(f"%scriptenv {verb}")
-            assert f"{note}\n" in done.stderr
+            assert f"{note}\n" in done.shown_text
+            assert done.stderr == ""
             assert "alpha" in done.stdout
         write_notebook(path, block("beta"))
-        assert note not in kernel.execute("%scriptenv tree").stderr
+        assert note not in kernel.execute("%scriptenv tree").shown_text
 
 
 @pytest.mark.usefixtures("lean_home")

@@ -9,7 +9,7 @@ import pytest
 
 from ipy_scriptenv.kernel_side.names import _DISTRIBUTIONS, known_distribution
 from tests.conftest import Home
-from tests.kernels import Kernel, block, opened, write_notebook
+from tests.kernels import Execution, block, opened, write_notebook
 from tests.stage import call
 
 MISSING = {
@@ -38,8 +38,15 @@ SILENT = (
 """Cells of which nothing is said."""
 
 
-def note_of(kernel: Kernel, code: str) -> str:
-    return kernel.execute(code).stderr
+def note_of(done: Execution) -> str:
+    """Give what was displayed below a cell."""
+    assert done.stderr == ""
+    displays = [each for each in done.shown if each["msg_type"] == "display_data"]
+    for each in displays:
+        assert each["data"]["text/html"].count("<div") == len(
+            each["data"]["text/plain"].splitlines()
+        )
+    return "".join(f"{each['data']['text/plain']}\n" for each in displays)
 
 
 def test_a_missing_import_of_the_user_s_names_the_line_that_adds_it(
@@ -51,14 +58,14 @@ def test_a_missing_import_of_the_user_s_names_the_line_that_adds_it(
         for code, line in MISSING.items():
             done = kernel.execute(code)
             assert done.ename == "ModuleNotFoundError"
-            assert done.stderr.endswith(f"{line}\n"), code
-            assert done.stderr.count("\n") == 1, code
-            assert done.shown[-1]["msg_type"] == "stream", "behind the traceback"
-        assert note_of(kernel, "import sklearn")  # as often as it fails
+            assert note_of(done).endswith(f"{line}\n"), code
+            assert note_of(done).count("\n") == 1, code
+            assert done.shown[-1]["msg_type"] == "display_data", "behind the traceback"
+        assert note_of(kernel.execute("import sklearn"))  # as often as it fails
         for code in SILENT:
-            assert note_of(kernel, code) == "", code
+            assert note_of(kernel.execute(code)) == "", code
         # What nobody asked for as a user is not commented.
-        assert kernel.execute("import sklearn", store_history=False).stderr == ""
+        assert note_of(kernel.execute("import sklearn", store_history=False)) == ""
 
 
 def test_what_comes_with_the_kernel_is_pointed_out_once_and_listed(
@@ -73,8 +80,9 @@ def test_what_comes_with_the_kernel_is_pointed_out_once_and_listed(
             f"%scriptenv add {name}"
             for module, name in (("tornado", "tornado"), ("zmq", "pyzmq"))
         ]
-        assert done.stderr.splitlines() == told
-        assert [each["name"] for each in done.shown] == ["stdout", "stderr"], "behind the output"
+        assert note_of(done).splitlines() == told
+        kinds = [each["msg_type"] for each in done.shown]
+        assert kinds == ["stream", "display_data"], "behind the output"
         for code in (
             "import tornado",
             "import IPython, ipykernel\nfrom IPython.display import HTML",
@@ -82,7 +90,7 @@ def test_what_comes_with_the_kernel_is_pointed_out_once_and_listed(
             "def f():\n    import dateutil",
             "x = 'import psutil'",
         ):
-            assert note_of(kernel, code) == "", code
+            assert note_of(kernel.execute(code)) == "", code
         status = kernel.execute("%scriptenv").shown_text
         assert "tornado, zmq: used, not declared" in status
         answer = json.loads(call("status", path, "--json").stdout)
@@ -124,13 +132,17 @@ def test_strict_execution_fails_by_what_is_not_declared(path: Path) -> None:
         ("google", None),
         ("numpy", None),
         ("sklearn_other", None),
+        ("mysql.connector", "mysql-connector-python"),
+        ("mysql", None),
+        ("pkg_resources", None),
     ],
 )
 def test_the_longest_known_beginning_decides(module: str, name: str | None) -> None:
     assert known_distribution(module) == name
 
 
-def test_only_names_that_differ_stand_in_the_list() -> None:
+def test_only_names_that_differ_stand_in_the_list_in_their_order() -> None:
+    assert list(_DISTRIBUTIONS) == sorted(_DISTRIBUTIONS)
     assert not [
         module
         for module, name in _DISTRIBUTIONS.items()

@@ -11,6 +11,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+from ipy_scriptenv.kernel_side.failing import Failed
 from ipy_scriptenv.kernel_side.words import words_of
 from tests.conftest import Home
 from tests.stage import (
@@ -126,11 +127,25 @@ def test_the_notebook_of_vs_code_is_the_source_where_none_is_named(
     assert environment_of(notebook).exists()
 
 
-def test_where_the_notebook_is_not_known_that_is_told(cell: Cell) -> None:
-    out, err = cell("%scriptenv")
-    assert out == ""
-    assert "error: It is not known which notebook this is." in err
-    assert "hint: " in err
+def failure(shell: Any, capsys: pytest.CaptureFixture[str], code: str) -> str:
+    """Run a cell that fails; give what it shows."""
+    capsys.readouterr()
+    with pytest.raises(Failed) as caught:
+        shell.run_cell(code).raise_error()
+    assert type(caught.value).__name__ == caught.value.name
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    shown = "\n".join(caught.value.lines())
+    assert shown in out
+    return shown
+
+
+def test_where_the_notebook_is_not_known_that_is_told(
+    shell: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = failure(shell, capsys, "%scriptenv")
+    assert told.startswith("WrongCall: It is not known which notebook this is.\n")
+    assert "Name its path." in told
 
 
 @pytest.mark.usefixtures("script")
@@ -144,20 +159,22 @@ def test_where_the_notebook_is_not_known_that_is_told(cell: Cell) -> None:
         ("%scriptenv status no-such-file", "does not exist"),
         ("%scriptenv find a.py", "has no environment yet"),
         ("%scriptenv status 'a.py", "No closing quotation"),
+        ("%%scriptenv 'a\n1", "No closing quotation"),
     ],
 )
-def test_what_goes_wrong_is_told_without_a_traceback(cell: Cell, line: str, told: str) -> None:
-    out, err = cell(line)
-    assert out == ""
-    assert told in err
-    assert "Traceback" not in err
+def test_what_goes_wrong_is_an_error_of_the_cell_without_our_traceback(
+    shell: Any, capsys: pytest.CaptureFixture[str], line: str, told: str
+) -> None:
+    assert told in failure(shell, capsys, line)
 
 
-def test_a_failed_resolution_is_told_in_uvs_words(cell: Cell, script: Path) -> None:
+def test_a_failed_resolution_is_told_in_uvs_words(
+    shell: Any, capsys: pytest.CaptureFixture[str], script: Path
+) -> None:
     write_script(script, "alpha>=3")
-    _, err = cell("%scriptenv sync a.py")
-    assert "error: No set of packages satisfies the dependencies." in err
-    assert "No solution found" in err
+    told = failure(shell, capsys, "%scriptenv sync a.py")
+    assert told.startswith("ResolutionFailed: No set of packages satisfies the dependencies.")
+    assert "No solution found" in told
 
 
 @pytest.mark.parametrize("word", ["help", "-h", "--help"])
@@ -244,7 +261,7 @@ def test_verbs_of_one_source_are_about_the_notebook_where_none_is_named(
 
 
 def test_what_is_added_stays_when_more_is_added_before_the_notebook_is_saved(
-    shell: Any, cell: Cell, notebook: Path
+    shell: Any, cell: Cell, notebook: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cell("%scriptenv add beta")
     assert '"beta' in shell.rl_next_input
@@ -254,6 +271,15 @@ def test_what_is_added_stays_when_more_is_added_before_the_notebook_is_saved(
     assert '"beta' in text
     assert '"gamma' in text
     assert installed(environment_of(notebook)) == {"alpha==1.1", "beta==1.0", "gamma==1.0"}
+    # The file does not have it yet: what only reads the file is refused.
+    out, _ = cell("%scriptenv sync")
+    assert out.startswith("In sync")
+    assert "pick `scriptenv: nb.ipynb`" in out
+    cell("%scriptenv upgrade alpha")
+    cell("%scriptenv upgrade")
+    assert installed(environment_of(notebook)) == {"alpha==1.1", "beta==1.0", "gamma==1.0"}
+    for line in ("sync --locked", "rebuild", "upgrade --index x"):
+        assert "save the notebook first" in failure(shell, capsys, f"%scriptenv {line}")
     write_notebook(notebook, commented('dependencies = ["beta"]'))
     cell("%scriptenv add alpha==1.0")
     text = shell.rl_next_input

@@ -58,6 +58,27 @@ def test_a_cell_shows_one_display_that_is_updated_and_gone_in_the_end(
 
         failed = kernel.execute(block("alpha==1.0", "no-such-thing"))
         assert [each["msg_type"] for each in failed.shown] == ["error"]
+        assert kernel.execute(block("alpha==1.0")).status == "ok"
+
+        # A line of ours shows it too; its result stays, without a folder of this machine.
+        line = kernel.execute("# more\n%scriptenv add nspkg-one\nprint('after')")
+        assert line.progress, "it was shown while it went on"
+        assert [each["msg_type"] for each in line.shown] == ["stream"]
+        assert line.stderr == ""
+        assert line.stdout.startswith("declared: nspkg-one")
+        assert line.stdout.endswith("after\n")
+        assert str(tmp_path) not in line.stdout
+        # What the cell has printed by then is not cleared away with it.
+        behind = kernel.execute("print('before')\n%scriptenv add nspkg-two")
+        assert behind.contents("clear_output") == []
+        assert behind.shown_text.startswith("before\n")
+        (display,) = behind.contents("display_data")
+        last = behind.contents("update_display_data")[-1]
+        assert last["transient"] == display["transient"]
+        assert set(last["data"].values()) == {""}
+        synced = kernel.execute("%scriptenv sync")
+        assert [each["msg_type"] for each in synced.shown] == ["stream"]
+        assert synced.stdout.count("\n") == 1
 
     other = write_notebook(tmp_path / "work" / "other.ipynb", block("alpha==1.0") + "print('mine')")
     told, code = told_on_terminal("execute", other)

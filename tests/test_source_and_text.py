@@ -32,6 +32,7 @@ from tests.kernels import (
     unasked,
     write_notebook,
 )
+from tests.stage import installed, start
 
 # Which source is it?
 
@@ -223,7 +224,7 @@ def test_which_text_one_that_cannot_be_read_makes_an_empty_environment_and_fails
         assert failed.ename == "BadBlock"
         assert kernel.execute("touched = True").ename == "BadBlock"
         assert kernel.execute("assert 'touched' not in globals()", silent=True).status == "ok"
-        assert kernel.execute("%scriptenv status").status == "ok"
+        assert kernel.execute("%scriptenv status").ename == "BadBlock"
         mended = kernel.execute(block("alpha==1.0") + "import alpha\nalpha.__version__")
         assert mended.result == "'1.0'", mended.traceback
         # It is saved as it was; the file has not changed, so what was executed stands.
@@ -237,19 +238,20 @@ def test_which_text_one_that_cannot_be_read_keeps_the_standing_environment(
     offline_home: Home, path: Path
 ) -> None:
     environment = environments.sync(environments.locate(path), context=Context()).path
-    for text, name in (
-        (UNREADABLE, "BadBlock"),
-        ("# /// script\n# dependencies = []\nx = 1", "Unclosed"),
-        ("# /// script\n# dependencies = ['a b c']\n# ///\n", "BadRequirement"),
-    ):
-        write_notebook(path, text)
-        with opened(offline_home, path) as kernel:
-            assert unasked(kernel, "import alpha; print(alpha.__version__)") == "1.0"
-            assert kernel.execute("import alpha").ename == name
-            assert pip_list(environment) == {"alpha": "1.0"}
-    write_notebook(path, block(), "x = 1", block())
+    write_notebook(path, UNREADABLE)
     with opened(offline_home, path) as kernel:
-        failed = kernel.execute("x = 1")
-        assert failed.ename == "Duplicate"
+        assert unasked(kernel, "import alpha; print(alpha.__version__)") == "1.0"
+        # As long as it cannot be read, each cell looks at the file again.
+        for cells, name in (
+            ([UNREADABLE], "BadBlock"),
+            (["# /// script\n# dependencies = []\nx = 1"], "Unclosed"),
+            (["# /// script\n# dependencies = ['a b c']\n# ///\n"], "BadRequirement"),
+            ([block(), "x = 1", block()], "Duplicate"),
+        ):
+            write_notebook(path, *cells)
+            assert start(path).path == environment
+            failed = kernel.execute("import alpha")
+            assert failed.ename == name
+            assert installed(environment) == {"alpha==1.0"}
         assert "cell 1" in failed.traceback
         assert "cell 3" in failed.traceback

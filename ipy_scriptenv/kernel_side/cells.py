@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
+from .failing import named, wrong_call
 from .words import words_of
 
 __all__ = ["Command", "ScriptFailed", "register_cells", "run_line"]
@@ -61,10 +62,14 @@ def register_cells(shell: Any, command: Command) -> None:
 
         The environment is the same for all cells and texts that declare the same.
         """
+        try:
+            words = words_of(line)
+        except ValueError as error:
+            raise named(wrong_call(f"The line cannot be read: {error}.")) from None
         argv, variables = command()
         # The cell's first line is the magic's: so the script's lines count as the cell's do.
         text = f"\n{cell}"
-        _run([*argv, "run", "-", *words_of(line)], variables, text)
+        _run([*argv, "run", "-", *words], variables, text)
 
     shell.register_magic_function(scriptenv, "cell", "scriptenv")
 

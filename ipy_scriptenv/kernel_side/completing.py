@@ -52,10 +52,12 @@ class Completion:
         self._source = record["source"].get("path")
         self._runs_on = (record["python"]["base"], record["kernel"])
         self._first = True
-        # The text of the cell with a block that was executed last.
+        # The text of the cell with a block that was executed last, and the number that it then got.
         self.block_cell: str | None = None
+        self.block_count: int | None = None
         # What stands in the way: a request that failed, a block that cannot be read, a new start.
         self._failed: dict[str, Any] | None = None
+        self._failure: Failed | None = None
         self._unreadable: Failed | None = None
         self._must_restart: str | None = None
         self._changed_elsewhere = False
@@ -124,9 +126,10 @@ class Completion:
         """Change what the notebook declares, for ``%scriptenv add`` and its like.
 
         The answer holds the new text of the block's cell, which counts as executed from now on.
+        Where that has to wait for the next start, it holds ``waits``, the host's error: no further
+        cell runs until then.
 
-        :raises Failed: with the host's error. Where that is a restart, it holds the text too, and
-            the next start takes it over; otherwise nothing was changed.
+        :raises Failed: with the host's error; nothing was changed
         """
         begun = self._interrupts
         self._take_turn(begun, on_event)
@@ -135,9 +138,17 @@ class Completion:
             try:
                 answer = self._sync(request, on_event, begun)
             except Failed as failed:
-                self.block_cell = failed.error.get("cell", self.block_cell)
-                raise
-            self.block_cell = answer["cell"]
+                if "cell" not in failed.error:
+                    raise
+                answer = {**failed.error, "waits": failed}
+                found = block_of_cell(answer["cell"])
+                self._failed = {
+                    "op": "sync",
+                    "given": True,
+                    "block": found.toml if found else None,
+                    "line": found.line if found else 0,
+                }
+            self.block_cell, self.block_count = answer["cell"], None
             return answer
         finally:
             self._turn.release()
@@ -233,7 +244,8 @@ class Completion:
         self._changed_elsewhere, self._must_look = before, False
         self.packages.refresh()
         if answer["event"] == "error":
-            raise Failed(answer["error"]["name"], answer["error"])
+            self._failure = Failed(answer["error"]["name"], answer["error"])
+            raise self._failure
         self._failed = None
         self._first = False
         self._must_restart = answer.get("replace")
@@ -324,6 +336,23 @@ class Completion:
         if self._must_restart is not None:
             notes.append(f"A restart is needed: {self._must_restart}.")
         return notes
+
+    @property
+    def hindrance(self) -> tuple[Failed | None, str | None]:
+        """What stands in the way of the next cell: a failure, or why a restart is needed."""
+        failure = self._failure if self._failed is not None else None
+        return self._unreadable or failure, self._must_restart
+
+    @property
+    def standing(self) -> tuple[str, str]:
+        """How the environment stands to what is declared, in a word and a sentence."""
+        if self.record["pending"] is not None:
+            return "pending", "A change waits for the kernel's next start."
+        if self.record["fingerprint"] is None or (
+            self._first and check.may_have_changed(self.record, os.environ)
+        ):
+            return "stale", "What is declared is installed when a cell is run."
+        return "in-sync", "The environment holds what is declared."
 
     def is_file_behind(self) -> bool:
         """Whether the source's file declares something else than what was executed last."""

@@ -10,11 +10,13 @@ __all__ = [
     "Failed",
     "host_ended",
     "interrupted",
+    "named",
     "restart_needed",
     "undeclared",
     "unforeseen",
     "unreadable",
     "without_host",
+    "wrong_call",
 ]
 
 _UNCLOSED_HINT = (
@@ -55,6 +57,21 @@ class Failed(Exception):
         if self.error.get("hint"):
             lines += ["", self.error["hint"]]
         return "\n".join(lines).split("\n")
+
+    def _render_traceback_(self) -> list[str]:
+        """Give what IPython shows where a line of `%scriptenv` raises this: no code of ours."""
+        return self.lines()
+
+
+def named(failed: Failed) -> Failed:
+    """Give a failure as a class of its own name: IPython tells clients the class as ``ename``."""
+    kind: type[Failed] = type(failed.name, (Failed,), {})
+    return kind(failed.name, failed.error)
+
+
+def wrong_call(message: str, hint: str = "See `%scriptenv --help`.") -> Failed:
+    """Make the failure of a line of `%scriptenv` that cannot be carried out as it stands."""
+    return _failed("WrongCall", "wrong-call", message, hint)
 
 
 def unreadable(error: BlockError) -> Failed:

@@ -23,8 +23,8 @@ comms, the settings of inline figures. A version that is declared could not be a
 """
 
 _GONE = frozenset(
-    "aifc asynchat asyncore audioop cgi cgitb chunk crypt imghdr imp mailcap msilib nis nntplib"  # noqa: SIM905 - or a line for each
-    " ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu xdrlib".split()
+    "aifc asynchat asyncore audioop cgi cgitb chunk crypt imghdr imp lib2to3 mailcap msilib nis"  # noqa: SIM905 - or a line for each
+    " nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu xdrlib".split()
 )
 """Modules that Python's standard library had before 3.12 or 3.13: no packages of these names."""
 

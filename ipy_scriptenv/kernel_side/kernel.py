@@ -7,15 +7,19 @@ import inspect
 import os
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipykernel.ipkernel import IPythonKernel
 
 from . import replace
+from .below import note
 from .completing import Completion
 from .failing import Failed, interrupted, restart_needed, undeclared, unforeseen
 from .helping import ImportHelp, changed_by_hand
 from .showing import Showing
+
+if TYPE_CHECKING:
+    from .front_end import FrontEnds
 
 __all__ = ["ScriptEnvKernel"]
 
@@ -33,6 +37,8 @@ class ScriptEnvKernel(IPythonKernel):
 
     inbox: replace.Inbox
     help: ImportHelp
+    front_ends: FrontEnds | None = None
+    """Those that can change a cell; None before the first one said so."""
 
     _add_folder = False
     _use_jedi = False
@@ -41,6 +47,7 @@ class ScriptEnvKernel(IPythonKernel):
         self.inbox = replace.Inbox()
         self.help = ImportHelp(self.completion.packages)
         super().__init__(**kwargs)
+        self.comm_manager.register_target("scriptenv", self._front_end_opened)
 
     def hold_back(self) -> None:
         """Keep the source's folder out, and the way to a new kernel open, until a user runs code.
@@ -66,6 +73,20 @@ class ScriptEnvKernel(IPythonKernel):
         if self._use_jedi:
             self._use_jedi = False
             self.shell.Completer.use_jedi = True
+
+    def _front_end_opened(self, comm: Any, message: dict[str, Any]) -> None:
+        self.known_front_ends().opened(comm, message)
+
+    def known_front_ends(self) -> FrontEnds:
+        """Give those that can change a cell; what serves them is loaded for the first one."""
+        if self.front_ends is None:
+            from .front_end import FrontEnds, state_of
+
+            completion = self.completion
+            self.front_ends = FrontEnds(
+                current=lambda: completion.block_cell, state=lambda: state_of(completion)
+            )
+        return self.front_ends
 
     async def do_execute(
         self,
@@ -103,6 +124,8 @@ class ScriptEnvKernel(IPythonKernel):
             return self._after(code, reply) if by_user else reply
         finally:
             self.completion.ended(admitted=by_user)
+            if self.front_ends is not None:
+                self.front_ends.tell_state()
 
     def _after(self, code: str, reply: dict[str, Any]) -> dict[str, Any]:
         """Tell behind a user's cell what its imports show; give its reply.
@@ -124,7 +147,10 @@ class ScriptEnvKernel(IPythonKernel):
             notes += [line] if line else []
         if notes:
             _flush()
-            self._stream("".join(f"{note}\n" for note in notes), "stderr")
+            self._publish("display_data", note(*notes))
+        if self.front_ends is not None and reply.get("status") == "ok":
+            for payload in reply.get("payload", ()):
+                self.front_ends.shown(payload.get("text", ""))
         return reply
 
     def _accepted(self, more: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +163,8 @@ class ScriptEnvKernel(IPythonKernel):
         Never awaits: an interrupt must raise here, not tear down the event loop.
         """
         # One for each cell: two subshells complete the environment one after the other.
-        showing = Showing(self._publish)
+        told = None if self.front_ends is None else self.front_ends.tell_progress
+        showing = Showing(self._publish, on_shown=told)
         try:
             answer = self.completion.admit(code, showing.take)
             showing.end()
@@ -149,13 +176,28 @@ class ScriptEnvKernel(IPythonKernel):
             return self._refuse(interrupted(), showing)
         except Exception as error:  # noqa: BLE001 - without a reply the cell would wait for ever
             return self._refuse(unforeseen(error), showing)
-        for text in (*answer.get("warnings", ()), answer.get("note")):
-            if text:
-                self._stream(f"{text}\n", "stderr")
+        told_so = [*filter(None, (*answer.get("warnings", ()), answer.get("note")))]
+        if self.completion.block_cell is code:
+            self.completion.block_count = self.shell.execution_count
+        if self._offer_again():
+            told_so.append("The cell below is the notebook's block, which was not written yet.")
+        if told_so:
+            self._publish("display_data", note(*told_so))
         return None
+
+    def _offer_again(self) -> bool:
+        """Show an edit that no front end has written to one that has no comm; say if there is."""
+        front_ends = self.front_ends
+        edit = None if front_ends is None else front_ends.unwritten
+        if front_ends is None or edit is None or front_ends.asking(self.shell.get_parent()):
+            return False
+        self.shell.set_next_input(edit["cell"])
+        return True
 
     def _refuse(self, failed: Failed, showing: Showing) -> dict[str, Any]:
         showing.end()
+        if self.front_ends is not None:
+            self.front_ends.tell_state()
         return self._error_reply(failed)
 
     def _replace(self, reason: str, *, can_encrypt: bool) -> None:
@@ -173,9 +215,6 @@ class ScriptEnvKernel(IPythonKernel):
 
     def _publish(self, message_type: str, content: dict[str, Any]) -> None:
         self.send_response(self.iopub_socket, message_type, content)
-
-    def _stream(self, text: str, name: str = "stdout") -> None:
-        self._publish("stream", {"name": name, "text": text})
 
     def _error_reply(self, failed: Failed) -> dict[str, Any]:
         content = {"ename": failed.name, "evalue": str(failed), "traceback": failed.lines()}

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import cells, declaring, hosts
+from .below import Below
 from .completing import Completion
-from .failing import Failed, without_host
+from .failing import Failed, named, without_host, wrong_call
 from .words import words_of
+
+if TYPE_CHECKING:
+    from .front_end import FrontEnds
 
 __all__ = ["register_magics"]
 
@@ -19,9 +23,16 @@ def register_magics(shell: Any, completion: Completion) -> None:
     """Give the shell its magics; ``%load_ext ipy_scriptenv`` succeeds without the package."""
     side = os.path.dirname(os.path.abspath(__file__))
 
+    def told(state: Any, now: float) -> None:
+        front_ends = _front_ends(shell)
+        if front_ends is not None:
+            front_ends.tell_progress(state, now)
+
+    below = Below(shell, told)
+
     def scriptenv(line: str) -> None:
         """%scriptenv [VERB] [SOURCE] [OPTIONS]: this notebook's environment."""
-        _scriptenv(shell, completion, line)
+        _scriptenv(shell, completion, below, line)
 
     def pip(line: str) -> None:
         """%pip install X: into this notebook's environment."""
@@ -66,52 +77,85 @@ def _accept_extension(manager: Any) -> None:
     manager.load_extension = load_extension
 
 
-def _scriptenv(shell: Any, completion: Completion, line: str) -> None:
+def _scriptenv(shell: Any, completion: Completion, below: Below, line: str) -> None:
+    """Carry out a line.
+
+    :raises Failed: the cell fails with it
+    """
     try:
         words = words_of(line)
     except ValueError as error:
-        words = []
-        print(f"%scriptenv: {error}", file=sys.stderr)
-        return
-    verb = words[0] if words else "status"
-    mine = len(words) <= 1
+        raise named(wrong_call(f"The line cannot be read: {error}.")) from None
     try:
-        if verb == "run" and len(words) > 1 and words[1] != "--help":
-            cells.run_line(words[1:], lambda: _host_command(completion))
-            return
-        if declaring.is_for_own_block(words):
-            declaring.declare(shell, completion, words, _tell)
-            return
-        if verb == "upgrade" and not declaring.names_source(words):
-            answer = completion.sync(_tell, upgrade=words[1:] or ["*"])
-        elif verb == "sync" and mine:
-            answer = completion.sync(_tell)
-        else:
-            answer = _verb(shell, completion, words or ["status"])
+        answer = _answer(shell, completion, below, words)
     except Failed as failed:
-        print("\n".join(failed.lines()), file=sys.stderr)
-        return
+        raise named(failed) from None
+    finally:
+        _front_ends_told(shell)
     if answer.get("html"):
         data = {"text/plain": answer["text"].rstrip(), "text/html": answer["html"]}
         shell.display_pub.publish(data)
     elif answer.get("text"):
         print(answer["text"], end="")
     if answer.get("replace"):
-        print(f"Restart the kernel: {answer['replace']}.", file=sys.stderr)
+        below.note(f"Restart the kernel: {answer['replace']}.")
 
 
-def _verb(shell: Any, completion: Completion, words: list[str]) -> dict[str, Any]:
+def _answer(shell: Any, completion: Completion, below: Below, words: list[str]) -> dict[str, Any]:
+    verb = words[0] if words else "status"
+    if verb == "run" and len(words) > 1 and words[1] != "--help":
+        cells.run_line(words[1:], lambda: _host_command(completion))
+        return {}
+    if declaring.is_for_own_block(words):
+        front_ends = _front_ends(shell)
+        declaring.declare(shell, completion, words, below=below, front_ends=front_ends)
+        return {}
+    if verb == "upgrade" and not declaring.names_source(words):
+        if any(word.startswith("-") for word in words[1:]):
+            return _verb(completion, below, _with_own_file(completion, words))
+        with below.working() as tell:
+            return completion.sync(tell, upgrade=words[1:] or ["*"])
+    if verb == "sync" and len(words) == 1:
+        with below.working() as tell:
+            return completion.sync(tell)
+    return _verb(completion, below, words or ["status"])
+
+
+def _with_own_file(completion: Completion, words: list[str]) -> list[str]:
+    """Name the notebook's file in a line of `upgrade` with options: the command line takes it.
+
+    :raises Failed: if it is not what was executed last
+    """
+    path = completion.record["source"].get("path")
+    if "--help" in words or "-h" in words or path is None:
+        return words
+    if completion.is_file_behind():
+        raise wrong_call(declaring.SAVE_FIRST, "")
+    return [words[0], path, *words[1:]]
+
+
+def _verb(completion: Completion, below: Below, words: list[str]) -> dict[str, Any]:
     """Have a host answer, and show its steps meanwhile.
 
     :raises Failed: with the host's error
     """
-    aside = _Aside(shell)
     notes = completion.notes() if words == ["status"] else ()
-    if declaring.reads_own_file(words) and completion.is_file_behind():
-        aside.take({"event": "note", "text": declaring.SAVE_FIRST})
-    answer = completion.verb(words, aside.take, notes=notes)
-    aside.end()
-    return answer
+    with below.working() as tell:
+        if declaring.reads_own_file(words) and completion.is_file_behind():
+            tell({"event": "note", "text": declaring.SAVE_FIRST})
+        return completion.verb(words, tell, notes=notes)
+
+
+def _front_ends(shell: Any) -> FrontEnds | None:
+    found: FrontEnds | None = getattr(getattr(shell, "kernel", None), "front_ends", None)
+    return found
+
+
+def _front_ends_told(shell: Any) -> None:
+    """Tell front ends what has become of the environment."""
+    front_ends = _front_ends(shell)
+    if front_ends is not None:
+        front_ends.tell_state()
 
 
 def _instead_of_conda(line: str) -> str:
@@ -140,39 +184,8 @@ def _host_command(completion: Completion) -> tuple[list[str], dict[str, str]]:
     """
     found = hosts.reachable(completion.record)
     if not found:
-        raise without_host("")
+        raise named(without_host(""))
     return [found[0], "-P", "-m", "ipy_scriptenv"], hosts.variables(completion.initial)
-
-
-class _Aside:
-    """Shows the steps of a verb aside from its answer, which may be read by a program."""
-
-    def __init__(self, shell: Any) -> None:
-        self._shell = shell
-        self._lines: list[str] = []
-        self._notes: list[str] = []
-
-    def take(self, event: dict[str, Any]) -> None:
-        """Show an event of a host, where it has something to say."""
-        waits = event.get("for") if event.get("event") == "waiting" else None
-        text = f"Waiting for {waits} …" if waits else event.get("text")
-        if text and text not in self._lines[-1:]:
-            print(text, file=sys.stderr)
-            self._lines.append(text)
-            if event.get("event") == "note":
-                self._notes.append(text)
-
-    def end(self) -> None:
-        """Take the steps away, where nothing else of the cell would go with them; notes stay."""
-        if len(self._lines) > len(self._notes) and declaring.stands_alone(self._shell):
-            self._shell.display_pub.clear_output(wait=True)
-            for note in self._notes:
-                print(note, file=sys.stderr)
-
-
-def _tell(event: dict[str, Any]) -> None:
-    if event.get("text"):
-        print(event["text"])
 
 
 def _quoted(path: str) -> str:

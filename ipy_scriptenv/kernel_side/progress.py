@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, NamedTuple
 
-__all__ = ["Download", "State", "after", "fraction", "html", "line"]
+__all__ = ["Download", "State", "after", "counted", "fraction", "html", "line"]
 
 _MEGABYTE = 1_000_000
 _MINUTE = 60
@@ -92,6 +92,13 @@ def fraction(state: State) -> float | None:
     if not total or state.waits_for:
         return None
     return sum(each.bytes for each in state.downloads if each.finished) / total
+
+
+def counted(state: State) -> tuple[int | None, int | None]:
+    """Give how many packages are there of those that uv told of; none where it told of none."""
+    if not state.downloads or state.waits_for:
+        return None, None
+    return sum(each.finished for each in state.downloads), len(state.downloads)
 
 
 def line(state: State, now: float) -> str:

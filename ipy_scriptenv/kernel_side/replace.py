@@ -183,7 +183,9 @@ def become_new(kernel: Any) -> None:
         _flush()
         _drain(kernel)
         inbox.wait_until_quiet()
-        file.write(json.dumps({**inbox.contents(), "peers": peers}).encode())
+        comms = [] if kernel.front_ends is None else kernel.front_ends.names
+        left = {**inbox.contents(), "peers": peers, "front_ends": comms}
+        file.write(json.dumps(left).encode())
         file.flush()
         kernel.streams.put_back()
         os.execve(python, [*argv, *kernel.streams.arguments], variables)
@@ -207,10 +209,23 @@ def take_over(app: Any) -> None:
     kernel = app.kernel
     kernel.replaced = True
     kernel.inbox.hold()
+    for name in contents.get("front_ends", ()):
+        # They need not notice; one that cannot be taken over has its edits shown as input.
+        with contextlib.suppress(Exception):
+            _adopt_comm(kernel, name)
 
     from tornado.ioloop import IOLoop
 
     IOLoop.current().add_callback(_replay, kernel, contents)
+
+
+def _adopt_comm(kernel: Any, name: str) -> None:
+    """Go on with a comm that a front end opened in the kernel before."""
+    import comm
+
+    adopted = comm.create_comm(comm_id=name, primary=False, target_name="scriptenv")
+    kernel.comm_manager.register_comm(adopted)
+    kernel.known_front_ends().adopt(adopted)
 
 
 async def _replay(kernel: Any, contents: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any, Callable
 
 from . import progress
@@ -24,15 +25,23 @@ class Showing:
     sentence is displayed anew, in the place of the one before; steps and seconds are updates.
 
     :param send: publishes a message of a type with a content, for the cell
+    :param clears: whether the cell has nothing else to lose: what it shows is taken away in the
+        end. Otherwise an empty display stays, and new sentences are updates too
+    :param on_shown: is told each state that is shown, with the clock's time
     :param clock: seconds, only going forward
     """
 
     def __init__(
         self,
         send: Callable[[str, dict[str, Any]], None],
+        *,
+        clears: bool = True,
+        on_shown: Callable[[progress.State, float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._send = send
+        self._clears = clears
+        self._on_shown = on_shown
         self._clock = clock
         self._state = progress.State(since=clock())
         self._display = uuid.uuid4().hex
@@ -40,7 +49,7 @@ class Showing:
         self._about = ""
         self._last = 0.0
 
-    def take(self, event: dict[str, Any]) -> None:
+    def take(self, event: Mapping[str, Any]) -> None:
         """Take up an event of a host; called ten times a second while nothing is heard, too."""
         now = self._clock()
         before, self._state = self._state, progress.after(self._state, event, now)
@@ -50,25 +59,34 @@ class Showing:
 
     def _show(self, now: float) -> None:
         html, about = progress.html(self._state, now), _about(self._state)
-        is_new = self._shown is None or about != self._about
+        is_new = self._shown is None or (self._clears and about != self._about)
         if html == self._shown or (not is_new and now - self._last < _PAUSE):
             return
         if is_new and self._shown is not None:
             self._send("clear_output", {"wait": True})
+        self._put(progress.line(self._state, now), html, is_new=is_new)
+        self._shown, self._about, self._last = html, about, now
+        if self._on_shown is not None:
+            self._on_shown(self._state, now)
+
+    def _put(self, text: str, html: str, *, is_new: bool) -> None:
         content = {
-            "data": {"text/plain": progress.line(self._state, now), "text/html": html},
+            "data": {"text/plain": text, "text/html": html},
             "metadata": {},
             "transient": {"display_id": self._display},
         }
         self._send("display_data" if is_new else "update_display_data", content)
-        self._shown, self._about, self._last = html, about, now
 
     def end(self) -> None:
         """Take everything away that was shown; called when the work is done, or has failed."""
-        if self._shown is not None:
+        if self._shown is None:
+            return
+        if self._clears:
             # `wait=True` would leave the progress standing when the cell prints nothing.
             self._send("clear_output", {"wait": False})
-            self._shown = None
+        else:
+            self._put("", "", is_new=False)
+        self._shown = None
 
 
 def _about(state: progress.State) -> str:
