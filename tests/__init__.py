@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.kernels", "tests.stage")
+pytest.register_assert_rewrite("tests.examining", "tests.kernels", "tests.stage")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import pytest
 from uv import find_uv_bin
 
+from ipy_scriptenv.environments import Context
 from ipy_scriptenv.interpreters import host_python, inspect_python
 from ipy_scriptenv.kernels.layer import ensure_layer
 from ipy_scriptenv.store import Store
@@ -28,7 +29,8 @@ from ipy_scriptenv.uv import Uv
 from tests.index.build import build_index
 from tests.jupyter_server import JupyterServer, running_lab
 from tests.kernels import block
-from tests.stage import HOST, write_notebook
+from tests.stage import BASE, HOST, pretend_layer, write_notebook
+from tests.web_index import WebIndex, serving, use_web_index
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -216,11 +218,54 @@ def lean_home(home: Home, layers: Layers, offline: Path) -> Home:  # noqa: ARG00
 
 
 @pytest.fixture
+def bare_home(home: Home, offline: Path) -> Home:  # noqa: ARG001 - it sets the stage
+    """Give such a home whose layer only seems to stand: `doctor` looks at every file of one."""
+    Store(home.scriptenv).prepare()
+    pretend_layer(home.scriptenv, Path(BASE))
+    return home
+
+
+@pytest.fixture
+def web(
+    lean_home: Home,  # noqa: ARG001 - it makes another index the only one, so it comes first
+    index: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[WebIndex]:
+    """Serve the local index over HTTP, in the place of PyPI."""
+    with serving(index) as served:
+        use_web_index(served, monkeypatch)
+        yield served
+
+
+@pytest.fixture
+def system(
+    home: Home,  # noqa: ARG001 - it clears away settings, so it comes first
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """Give the system a folder for configuration, such as an administrator's policy."""
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(tmp_path / "system"))
+    return tmp_path / "system"
+
+
+@pytest.fixture
+def own_home(home: Home) -> None:
+    """Make sure that no test here reaches the user's own home: it would be pruned."""
+    assert Context().store.home == home.scriptenv
+
+
+@pytest.fixture
 def script(tmp_path: Path) -> Path:
     """Give the place for a script, in a folder that holds nothing else."""
     folder = tmp_path / "work"
     folder.mkdir()
     return folder / "a.py"
+
+
+@pytest.fixture
+def source(script: Path) -> Path:
+    """Give the place for a notebook in that folder: for what holds for notebooks as for scripts."""
+    return script.with_suffix(".ipynb")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from urllib.request import Request, urlopen
 
 import websocket
 
-from tests.stage import write_notebook
+from tests.stage import GENERIC, write_notebook
 
 __all__ = ["Execution", "JupyterServer", "Kernel", "Refused", "running_lab", "write_notebook"]
 
@@ -409,6 +409,19 @@ class JupyterServer:
 
     def sessions(self) -> list[Json]:
         return list(self.request("GET", "api/sessions"))
+
+    @contextmanager
+    def opened(self, path: str, kernel_name: str = GENERIC) -> Iterator[tuple[Json, Kernel]]:
+        """Open a notebook as JupyterLab does; close it, with its kernel, at the end.
+
+        :returns: its session, and the channels of its kernel
+        """
+        session = self.create_session(path, kernel_name)
+        try:
+            with self.connect(session["kernel"]["id"]) as kernel:
+                yield session, kernel
+        finally:
+            self.delete_session(session["id"])
 
     def change_kernel(self, session_id: str, kernel_name: str) -> Json:
         """Pick another kernel for an open notebook."""

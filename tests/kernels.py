@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -258,7 +259,10 @@ class Kernel:
         while time.monotonic() < deadline and self.is_alive:
             request = self.send("kernel_info_request", {})
             with suppress(TimeoutError):
-                return self.collect(request, timeout=1.0).reply
+                self._hear(partial(self._replies.__contains__, request), seconds=1.0)
+                # It may have published before iopub was connected: then it is asked once more.
+                self._hear(partial(self._is_idle, request), seconds=0.1)
+                return self._replies[request]
         raise TimeoutError(f"the kernel did not become ready:\n{self.said}")
 
     @property
@@ -408,13 +412,22 @@ class Kernel:
             for message in self._by_request.get(request, ())
         )
 
+    def _hear(self, enough: Callable[[], bool], *, seconds: float) -> None:
+        """Take messages until that is enough.
+
+        :raises TimeoutError: after *seconds*
+        """
+        deadline = time.monotonic() + seconds
+        while not enough():
+            self._pump(deadline, "an answer")
+
     def _pump(self, deadline: float, what: str) -> None:
         """Take the messages that are there, or wait for the next one."""
         channels = {getattr(self.client, f"{name}_channel").socket: name for name in _CHANNELS}
         poller = zmq.Poller()
         for socket in channels:
             poller.register(socket, zmq.POLLIN)
-        ready = poller.poll(200)
+        ready = poller.poll(max(1, min(200, int(1000 * (deadline - time.monotonic())))))
         for socket, _event in ready:
             name = channels[socket]
             message = getattr(self.client, f"{name}_channel").get_msg(timeout=0)

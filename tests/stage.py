@@ -58,6 +58,7 @@ __all__ = [
     "write_notebook",
     "write_project",
     "write_script",
+    "write_source",
 ]
 
 BASE = getattr(sys, "_base_executable", sys.executable)
@@ -127,6 +128,15 @@ def write_script(
         commented(block_of(*dependencies, requires_python=requires_python, uv=uv), code)
     )
     return path
+
+
+def write_source(path: Path, *dependencies: str, **options: str | None) -> Path:
+    """Write a script, or a notebook of one cell where its name says so, and give its path.
+
+    :param options: as :func:`write_script` has them
+    """
+    write_script(path, *dependencies, **options)  # type: ignore[arg-type]
+    return write_notebook(path, path.read_text()) if path.suffix == ".ipynb" else path
 
 
 def commented(toml: str, code: str = "") -> str:
@@ -282,6 +292,7 @@ def pretend_layer(scriptenv: Path, python: Path) -> None:
     """Make it seem that the kernel layer for an interpreter stands; no kernel could run on it."""
     layer = Store(scriptenv).layers / layer_name(_described(python))
     layer.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (layer / "site-packages").mkdir(exist_ok=True)
     content = {"name": "", "packages": {}, "requires": {}, "curve": True}
     (layer / "layer.json").write_text(json.dumps(content))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
 import json
 import os
 import resource
@@ -28,6 +27,7 @@ from ipy_scriptenv.errors import NoSpace, PermissionRefused
 from ipy_scriptenv.kernels.layer import damaged_packages
 from ipy_scriptenv.store import CHANGING, RECORD
 from tests.conftest import Home, Layers
+from tests.index.build import hash_locked
 from tests.kernels import block, kernelspec_of, launched, opened, prefix
 from tests.stage import (
     ALPHA,
@@ -69,7 +69,7 @@ class Disk:
     place: Path
     unit: str
     size = 16 * 2**20
-    files = 2000
+    files = 1000
 
     @property
     def home(self) -> Path:
@@ -229,9 +229,8 @@ def test_without_space_no_part_of_a_kernel_layer_is_left(
     disk: Disk, script: Path, tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (listed,) = index.glob("many_files-*.whl")
-    digest = hashlib.sha256(listed.read_bytes()).hexdigest()
     chosen = tmp_path / "layer.txt"
-    chosen.write_text(f"many-files==1.0 --hash=sha256:{digest}\n")
+    chosen.write_text(hash_locked(listed))
     monkeypatch.setenv("SCRIPTENV_LAYER_LOCK", str(chosen))
     write_script(script, "beta")
     before = {*(disk.home / "kernels-v1").iterdir()}
@@ -503,7 +502,7 @@ def test_a_kernel_whose_home_is_removed_lives_on_and_a_restart_makes_all_anew(
         layers.link(offline_home)
         done = kernel.execute(block("alpha==1.0", "nspkg-one") + "import nspkg.one")
         assert done.status == "ok" or (done.ename and "Traceback" not in done.traceback)
-        assert kernel.execute("%scriptenv status").status == "ok"
+        assert "Traceback" not in kernel.execute("%scriptenv status").traceback
         assert kernel.is_alive
         kernel.restart()
         assert prefix(kernel) == environment_of(path)

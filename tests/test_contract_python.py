@@ -227,7 +227,7 @@ def mirror(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             """Keep quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     monkeypatch.delenv("UV_OFFLINE")
     monkeypatch.delenv("UV_PYTHON_DOWNLOADS", raising=False)

@@ -27,7 +27,7 @@ from ipy_scriptenv.interpreters import host_python
 from ipy_scriptenv.kernels.layer import find_layer, layer_name
 from ipy_scriptenv.locks import is_held
 from tests.conftest import Home, Layers
-from tests.index.build import Distribution
+from tests.index.build import Distribution, hash_locked
 from tests.kernels import (
     Kernel,
     block,
@@ -558,10 +558,9 @@ def small_layer(
 
     def make(suffix: str | None = None) -> Path:
         file = wheel(folder, Distribution(name="ipykernel", version="99.0"))
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        right = f" --hash=sha256:{digest}"
+        right = hash_locked(file)
         listing = tmp_path / "layer.txt"
-        listing.write_text(f"ipykernel==99.0{right if suffix is None else suffix}\n")
+        listing.write_text(right if suffix is None else f"ipykernel==99.0{suffix}\n")
         monkeypatch.setenv("SCRIPTENV_LAYER_LOCK", str(listing))
         monkeypatch.setenv("UV_FIND_LINKS", str(offline))
         return folder

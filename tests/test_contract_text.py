@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -29,9 +28,9 @@ from tests.kernels import (
     write_notebook,
 )
 from tests.kernels import record_of as json_record_of
+from tests.lifecycle import command
 from tests.stage import (
     block_of,
-    call,
     commented,
     exclusively_held,
     installed,
@@ -163,17 +162,17 @@ def pending(lean_home: Home, script: Path) -> str:
 def test_which_text_sync_and_status_on_the_command_line_choose_in_the_same_way_as_a_start(
     script: Path,
 ) -> None:
-    told = json.loads(call("status", script, "--json").stdout)
+    told = command("status", script, "--json").json
     assert (told["state"], told["declared"]["dependencies"]) == ("pending", ["alpha>=2"])
-    synced = json.loads(call("sync", script, "--json").stdout)
+    synced = command("sync", script, "--json").json
     assert {(each["name"], each["version"], each["action"]) for each in synced["changes"]} == {
         ("alpha", "1.1", "removed"),
         ("alpha", "2.0", "installed"),
     }
     # It is executed and not saved, and stands for both.
-    told = json.loads(call("status", script, "--json").stdout)
+    told = command("status", script, "--json").json
     assert (told["state"], told["declared"]["dependencies"]) == ("in-sync", ["alpha>=2"])
-    assert json.loads(call("sync", script, "--json").stdout)["action"] == "kept"
+    assert command("sync", script, "--json").json["action"] == "kept"
 
 
 @pytest.mark.usefixtures("pending")
@@ -181,9 +180,9 @@ def test_which_text_a_file_that_has_changed_comes_before_what_is_pending_for_bot
     script: Path,
 ) -> None:
     write_script(script, "beta", "alpha<2")
-    told = json.loads(call("status", script, "--json").stdout)
+    told = command("status", script, "--json").json
     assert (told["state"], told["declared"]["dependencies"]) == ("stale", ["beta", "alpha<2"])
-    environment = Path(json.loads(call("sync", script, "--json").stdout)["environment"]["path"])
+    environment = Path(command("sync", script, "--json").json["environment"]["path"])
     assert installed(environment) == {"alpha==1.1", "beta==1.0"}
     assert record_of(environment).pending is None
 
@@ -205,30 +204,6 @@ def test_which_text_mending_one_that_cannot_be_read_needs_no_restart_while_the_p
         assert mended.result == "1", mended.traceback
         assert kernel.pid == process
         assert pip_list(environment) == {"alpha": "1.0", "nspkg-one": "1.0"}
-
-
-UNREADABLE = {
-    "BadBlock": "# /// script\n# dependencies = [\n# ///\n",
-    "BadRequirement": block("a b c"),
-    "Unclosed": "# /// script\n# dependencies = []\nx = 1",
-    "Duplicate": block() + "x = 1\n" + block(),
-}
-"""Class of the error → a cell that gives it."""
-
-
-@pytest.mark.parametrize("name", UNREADABLE)
-def test_which_text_what_was_executed_stands_after_a_restart_although_the_file_cannot_be_read(
-    offline_home: Home, path: Path, name: str
-) -> None:
-    """The file has not changed since it was last read, so the record's block is the one."""
-    write_notebook(path, UNREADABLE[name])
-    with opened(offline_home, path) as kernel:
-        assert kernel.execute("1").ename == name
-        mended = kernel.execute(block("alpha==1.0") + "import alpha\nalpha.__version__")
-        assert mended.result == "'1.0'", mended.traceback
-        kernel.restart()
-        again = kernel.execute("import alpha\nalpha.__version__")
-        assert again.result == "'1.0'", again.traceback
 
 
 # What uv reads
@@ -313,7 +288,7 @@ def change_the_configuration(home: Home, _path: Path) -> None:
 
 
 def change_a_variable(_home: Home, _path: Path) -> None:
-    os.environ["UV_RESOLUTION"] = "lowest"
+    os.environ["UV_RESOLUTION"] = "lowest-direct"
 
 
 @pytest.fixture
@@ -324,11 +299,8 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("variables")
-@pytest.mark.parametrize(
-    "change", [change_the_file, change_the_lock, change_the_configuration, change_a_variable]
-)
 def test_what_syncs_the_first_execution_of_a_kernels_life_if_anything_that_decides_has_changed(
-    offline_home: Home, path: Path, change: Callable[[Home, Path], None]
+    offline_home: Home, path: Path
 ) -> None:
     environment = sync(write_notebook(path, block("alpha"))).path
     before = json_record_of(environment)["fingerprint"]
@@ -336,13 +308,16 @@ def test_what_syncs_the_first_execution_of_a_kernels_life_if_anything_that_decid
         first = kernel.execute("print(1)")
         assert (first.shown_text, first.stdout) == ("1\n", "1\n"), "nothing has"
         assert json_record_of(environment)["fingerprint"] == before
-    change(offline_home, path)
-    with opened(offline_home, path) as kernel:
-        assert json_record_of(environment)["fingerprint"] == before
-        first = kernel.execute("print(1)")
-        assert first.shown_text == "1\n", first.traceback
-        assert json_record_of(environment)["fingerprint"] not in (None, before)
-        assert "in-sync" in status_of(kernel)
+    for change in (change_the_lock, change_the_configuration, change_a_variable, change_the_file):
+        change(offline_home, path)
+        with opened(offline_home, path) as kernel:
+            assert json_record_of(environment)["fingerprint"] == before, change
+            first = kernel.execute("print(1)")
+            assert first.shown_text == "1\n", (change, first.traceback)
+            after = json_record_of(environment)["fingerprint"]
+            assert after not in (None, before), change
+            assert "in-sync" in status_of(kernel), change
+        before = after
 
 
 BACKEND = '''\

@@ -66,8 +66,9 @@ def test_after_a_signal_in_the_middle_of_an_operation_the_next_one_finds_all_in_
 
 
 def test_a_cancelled_process_is_not_waited_for_longer_because_its_children_hold_its_output(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(processes, "_GRACE", 0.2)
     child = "import time; time.sleep(100)"
     parent = (
         "import subprocess, sys\n"

@@ -15,10 +15,10 @@ from ipy_scriptenv.environments import Context
 from ipy_scriptenv.errors import RestartNeeded, ScriptEnvError
 from tests.conftest import Home
 from tests.kernels import Kernel, block, opened
+from tests.lifecycle import command
 from tests.policies import write_policy
 from tests.stage import (
     asker,
-    call,
     commented,
     environment_of,
     installed,
@@ -98,9 +98,9 @@ def test_no_verb_shows_credentials(script: Path, web: WebIndex) -> None:
         ["doctor", "--json"],
     ]
     for words in verbs:
-        said = call(*words)
-        assert said.returncode == 0, said.stderr
-        assert SECRET not in said.stdout + said.stderr
+        said = command(*words)
+        assert said.code == 0, said.err
+        assert SECRET not in said.out + said.err
 
 
 @pytest.mark.parametrize("user", [f"bob:{SECRET}", SECRET, f"{USER}-wrong"])
@@ -113,9 +113,9 @@ def test_a_password_that_is_refused_is_not_shown(
         environments.sync(environments.locate(script), context=Context(on_event=told.append))
     assert web.refused
     assert SECRET not in json.dumps([refused.value.to_json(), told])
-    said = call("sync", script)
-    assert said.returncode == 1
-    assert SECRET not in said.stdout + said.stderr
+    said = command("sync", script)
+    assert said.code == 1
+    assert SECRET not in said.out + said.err
     assert keeping(home.path) == []
 
 
@@ -131,8 +131,8 @@ def test_a_block_that_cannot_be_read_shows_no_credentials(home: Home, script: Pa
         script.write_text(commented(toml))
         start(script)
         for words in (["sync"], ["sync", "--json"], ["status", "--json"]):
-            said = call(*words, script)
-            assert SECRET not in said.stdout + said.stderr
+            said = command(*words, script)
+            assert SECRET not in said.out + said.err
     assert keeping(home.path) == []
 
 
@@ -182,8 +182,8 @@ def test_a_pending_block_keeps_no_credentials_and_is_installed_at_the_next_start
     assert pending is not None
     assert "alpha==2.0" in pending
     assert keeping(home.path) == []
-    said = call("status", script, "--json")
-    assert json.loads(said.stdout)["pending"] == pending
+    said = command("status", script, "--json")
+    assert said.json["pending"] == pending
     start(script)
     sync(script)
     assert installed(first.path) == {"alpha==2.0"}
@@ -264,7 +264,7 @@ def test_a_saved_block_with_credentials_is_synced_by_the_first_cell(
         done = kernel.execute("import alpha; print(alpha.__version__)")
         assert done.shown_text.strip() == "1.1"
         write_notebook(path, block("alpha==2.0", more=with_index(web)))
-        assert "estart" in kernel.execute("%scriptenv sync").shown_text
+        assert kernel.execute("%scriptenv sync").ename == "RestartNeeded"
         assert keeping(home.path) == []
         kernel.restart()
         done = kernel.execute("import alpha; print(alpha.__version__)")

@@ -10,17 +10,20 @@ from pathlib import Path
 import pytest
 
 from ipy_scriptenv import environments
-from ipy_scriptenv.environments import Context, Finding, examine, mend
+from ipy_scriptenv.environments import Context, mend
 from ipy_scriptenv.interpreters import host_python
 from ipy_scriptenv.store import CHANGING, RECORD
 from tests import damages
 from tests.conftest import Home
+from tests.examining import codes, examined, mended, why_not
+from tests.kernels import other_than_host
+from tests.lifecycle import command
 from tests.stage import (
     WANTED,
     assert_works,
-    call,
     environment_of,
     listing,
+    pretend_layer,
     record_of,
     site_of,
     state_of,
@@ -31,33 +34,12 @@ from tests.stage import (
 
 Damage = Callable[[Path], None]
 
-pytestmark = pytest.mark.usefixtures("lean_home")
+pytestmark = pytest.mark.usefixtures("bare_home")
 
 
 @pytest.fixture
 def script(script: Path) -> Path:
     return write_script(script, "beta")
-
-
-def examined() -> list[Finding]:
-    return examine(Context())
-
-
-def codes() -> list[str]:
-    return [finding.code for finding in examined()]
-
-
-def why_not(finding: Finding) -> str | None:
-    """Mend one finding; give why it could not be."""
-    (reason,) = mend([finding], Context())
-    return reason
-
-
-def mended() -> None:
-    """Mend everything, and check that nothing is wrong then."""
-    found = examine(Context())
-    assert mend(found, Context()) == [None] * len(found), [each.message for each in found]
-    assert [each.message for each in examine(Context())] == []
 
 
 def listed(folder: Path) -> set[tuple[str, int, int]]:
@@ -79,10 +61,10 @@ def test_of_an_empty_home_nothing_is_said(home: Home) -> None:
     shutil.rmtree(home.scriptenv)
     assert examined() == []
     assert not home.scriptenv.exists()
-    said = call("doctor")
-    assert (said.returncode, said.stdout) == (0, "Nothing is wrong.\n")
-    said = call("doctor", "--json")
-    assert (said.returncode, json.loads(said.stdout)) == (0, {"schema": 1, "findings": []})
+    said = command("doctor")
+    assert (said.code, said.out) == (0, "Nothing is wrong.\n")
+    said = command("doctor", "--json")
+    assert (said.code, said.json) == (0, {"schema": 1, "findings": []})
 
 
 def test_of_a_sound_environment_nothing_is_said_and_nothing_is_changed(
@@ -92,7 +74,7 @@ def test_of_a_sound_environment_nothing_is_said_and_nothing_is_changed(
     before = listed(home.path)
     assert examined() == []
     assert listed(home.path) == before
-    assert call("doctor", "--fix").stdout == "Nothing is wrong.\n"
+    assert command("doctor", "--fix").out == "Nothing is wrong.\n"
     assert_ready(script)
 
 
@@ -180,11 +162,13 @@ def test_an_interpreter_that_is_gone_is_named(script: Path, tmp_path: Path) -> N
 
 
 def test_an_interpreter_that_is_of_another_minor_version_by_now_is_told(
-    script: Path, tmp_path: Path, other: str, pythons: dict[str, Path]
+    home: Home, script: Path, tmp_path: Path, pythons: dict[str, Path]
 ) -> None:
+    _, other = other_than_host(pythons)
+    pretend_layer(home.scriptenv, other)
     python = tmp_path / "base" / "python3"
     python.parent.mkdir()
-    python.symlink_to(pythons[other])
+    python.symlink_to(other)
     sync(script, python=str(python))
     python.unlink()
     python.symlink_to(Path(host_python().base))
@@ -407,20 +391,20 @@ def test_without_fix_everything_is_told_and_nothing_changed(home: Home, script: 
     environment = sync(script).path
     module(environment)
     before = listed(home.path)
-    said = call("doctor")
-    assert said.returncode == 1
-    assert said.stdout.startswith("wrong: Files of alpha in the environment of")
-    assert "doctor --fix" in said.stdout
-    assert "Traceback" not in said.stderr
+    said = command("doctor")
+    assert said.code == 1
+    assert said.out.startswith("wrong: Files of alpha in the environment of")
+    assert "doctor --fix" in said.out
+    assert "Traceback" not in said.err
     assert listed(home.path) == before
 
 
 def test_with_fix_it_says_what_was_mended(script: Path) -> None:
     module(sync(script).path)
-    said = call("doctor", "--fix")
-    assert said.returncode == 0
-    assert said.stdout.startswith("mended: Files of alpha")
-    assert call("doctor").stdout == "Nothing is wrong.\n"
+    said = command("doctor", "--fix")
+    assert said.code == 0
+    assert said.out.startswith("mended: Files of alpha")
+    assert command("doctor").out == "Nothing is wrong.\n"
     assert_ready(script)
 
 
@@ -429,37 +413,37 @@ def test_json_has_every_finding(home: Home, script: Path) -> None:
     damages.no_configuration(environment)
     foreign = home.scriptenv / "environments-v1" / "mine.txt"
     foreign.write_text("mine")
-    said = call("doctor", "--json")
-    assert said.returncode == 1
-    one, other = json.loads(said.stdout)["findings"]
+    said = command("doctor", "--json")
+    assert said.code == 1
+    one, other = said.json["findings"]
     assert set(one) == {"code", "message", "path", "hint", "can_be_mended", "mended"}
     assert (one["code"], one["path"]) == ("foreign-entry", str(foreign))
     assert (one["can_be_mended"], one["mended"]) == (False, False)
     assert one["hint"]
     assert (other["code"], other["path"]) == ("broken-environment", str(environment))
     assert (other["can_be_mended"], other["mended"]) == (True, False)
-    said = call("doctor", "--json", "--fix")
-    assert said.returncode == 1
-    found = {each["code"]: each["mended"] for each in json.loads(said.stdout)["findings"]}
+    said = command("doctor", "--json", "--fix")
+    assert said.code == 1
+    found = {each["code"]: each["mended"] for each in said.json["findings"]}
     assert found == {"foreign-entry": False, "broken-environment": True}
     foreign.unlink()
-    said = call("doctor", "--json", "--fix")
-    assert (said.returncode, json.loads(said.stdout)["findings"]) == (0, [])
+    said = command("doctor", "--json", "--fix")
+    assert (said.code, said.json["findings"]) == (0, [])
 
 
 def test_what_cannot_be_mended_says_why(script: Path) -> None:
     """The block asks for what there is not, so the environment cannot be completed."""
     damages.no_configuration(sync(script).path)
     write_script(script, "no-such-package-at-all")
-    said = call("doctor", "--fix")
-    assert said.returncode == 1
-    assert said.stdout.startswith("wrong: ")
-    assert "network is disabled" in said.stdout
+    said = command("doctor", "--fix")
+    assert said.code == 1
+    assert said.out.startswith("wrong: ")
+    assert "network is disabled" in said.out
 
 
 def test_a_name_that_would_steer_a_terminal_is_shown_by_its_escapes(script: Path) -> None:
     odd = write_script(script.with_name("\x1b[2Jodd\n.py"), "beta")
     damages.no_configuration(sync(odd).path)
-    said = call("doctor")
-    assert "\x1b" not in said.stdout
-    assert r"\x1b[2Jodd" in said.stdout
+    said = command("doctor")
+    assert "\x1b" not in said.out
+    assert r"\x1b[2Jodd" in said.out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
@@ -14,15 +13,16 @@ from typing import Any, NoReturn
 import pytest
 
 from ipy_scriptenv import environments, locks
-from ipy_scriptenv.environments import Context, Finding, doctor, examine, mend
+from ipy_scriptenv.environments import Context, doctor
 from ipy_scriptenv.errors import EngineFailed
 from ipy_scriptenv.store import RECORD
 from tests.conftest import Home
+from tests.examining import codes, examined, mended, why_not
+from tests.lifecycle import command
 from tests.policies import write_policy
 from tests.stage import (
     WANTED,
     assert_works,
-    call,
     environment_of,
     exclusively_held,
     listing,
@@ -33,7 +33,7 @@ from tests.stage import (
     write_script,
 )
 
-pytestmark = pytest.mark.usefixtures("lean_home")
+pytestmark = pytest.mark.usefixtures("bare_home")
 
 FOLDERS = [
     "environments-v1",
@@ -48,27 +48,6 @@ FOLDERS = [
 @pytest.fixture
 def script(script: Path) -> Path:
     return write_script(script, "beta")
-
-
-def examined() -> list[Finding]:
-    return examine(Context())
-
-
-def codes() -> list[str]:
-    return [finding.code for finding in examined()]
-
-
-def why_not(finding: Finding) -> str | None:
-    """Mend one finding; give why it could not be."""
-    (reason,) = mend([finding], Context())
-    return reason
-
-
-def mended() -> None:
-    """Mend everything, and check that nothing is wrong then."""
-    found = examine(Context())
-    assert mend(found, Context()) == [None] * len(found), [each.message for each in found]
-    assert [each.message for each in examine(Context())] == []
 
 
 # What stands at the path of an environment and is not ours.
@@ -107,7 +86,7 @@ def test_what_is_not_ours_at_an_environments_path_is_told_and_never_touched(
     assert [finding.code for finding in found] == ["foreign-entry"]
     for finding in examined():
         why_not(finding)
-    assert call("doctor", "--fix").returncode == 1
+    assert command("doctor", "--fix").code == 1
     assert listing(environment.parent) == before
     assert listing(home.path / "elsewhere") == elsewhere
 
@@ -134,7 +113,7 @@ def test_kernelspecs_of_others_are_never_touched(home: Home, script: Path) -> No
         (folder / "kernel.json").write_text('{"argv": ["python"]}' if "b-" not in name else "{")
     before = listing(home.kernelspecs)
     assert examined() == []
-    assert call("doctor", "--fix").returncode == 0
+    assert command("doctor", "--fix").code == 0
     assert listing(home.kernelspecs) == before
 
 
@@ -151,7 +130,7 @@ def test_an_environment_whose_source_is_gone_is_told_and_left_to_a_person(script
     assert "move OLD NEW" in finding.hint
     before = listing(environment)
     assert why_not(finding)
-    assert call("doctor", "--fix").returncode == 1
+    assert command("doctor", "--fix").code == 1
     assert listing(environment) == before
 
 
@@ -246,9 +225,9 @@ def test_what_a_kernel_runs_in_is_not_removed_or_swapped(
         (finding,) = examined()
         assert finding.code == damage
         assert str(why_not(finding)).count("kernel")
-        said = call("doctor", "--fix", "--json")
-        assert said.returncode == 1
-        (told,) = json.loads(said.stdout)["findings"]
+        said = command("doctor", "--fix", "--json")
+        assert said.code == 1
+        (told,) = said.json["findings"]
         assert told["can_be_mended"]
         assert not told["mended"]
         assert told["hint"]
@@ -304,10 +283,10 @@ def test_a_file_in_the_place_of_a_folder_is_told(home: Home, name: str) -> None:
     shutil.rmtree(folder)
     folder.write_text("mine")
     assert [finding.code for finding in examined() if finding.path == folder] == ["foreign-folder"]
-    said = call("doctor", "--fix")
-    assert said.returncode == 1
-    assert "Traceback" not in said.stderr
-    assert str(folder) in said.stdout
+    said = command("doctor", "--fix")
+    assert said.code == 1
+    assert "Traceback" not in said.err
+    assert str(folder) in said.out
     assert folder.read_text() == "mine"
 
 
@@ -384,11 +363,11 @@ def test_a_broken_policy_is_told_and_the_rest_is_examined(script: Path) -> None:
     sync(script)
     path = write_policy("wheel-only = true")
     script.unlink()
-    said = call("doctor")
-    assert said.returncode == 1
-    assert str(path) in said.stdout
-    assert "`wheel-only`" in said.stdout
-    assert "is gone" in said.stdout
+    said = command("doctor")
+    assert said.code == 1
+    assert str(path) in said.out
+    assert "`wheel-only`" in said.out
+    assert "is gone" in said.out
     assert [each for each in codes() if each == "broken-policy"] == ["broken-policy"]
     path.unlink()
     assert codes() == ["orphan"]

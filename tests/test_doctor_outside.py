@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from ipy_scriptenv import environments
-from ipy_scriptenv.environments import Context, Finding, examine, mend
-from ipy_scriptenv.record import Record
-from ipy_scriptenv.store import RECORD
+from ipy_scriptenv.environments import Context
 from tests.conftest import Home, Layers
+from tests.examining import codes, examined, mended, why_not
+from tests.index.build import Distribution, hash_locked
+from tests.kernels import wheel
+from tests.lifecycle import revise_record
 from tests.stage import (
     WANTED,
     assert_works,
@@ -35,33 +36,25 @@ def script(script: Path) -> Path:
     return write_script(script, "beta")
 
 
-def codes() -> list[str]:
-    return [finding.code for finding in examine(Context())]
-
-
-def why_not(finding: Finding) -> str | None:
-    """Mend one finding; give why it could not be."""
-    (reason,) = mend([finding], Context())
-    return reason
-
-
-def mended() -> None:
-    """Mend everything, and check that nothing is wrong then."""
-    found = examine(Context())
-    assert mend(found, Context()) == [None] * len(found), [each.message for each in found]
-    assert [each.message for each in examine(Context())] == []
+@pytest.fixture
+def small_layer(
+    lean_home: Home,  # noqa: ARG001 - it clears away settings, so it comes first
+    tmp_path: Path,
+    index: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Let the layer be one small package, which looks like ipykernel and is made in no time."""
+    small = Distribution(name="ipykernel", version="99.0", files={"ipykernel/kernelapp.py": "1\n"})
+    file = wheel(tmp_path / "wheels", small)
+    (tmp_path / "layer.txt").write_text(hash_locked(file))
+    monkeypatch.setenv("SCRIPTENV_LAYER_LOCK", str(tmp_path / "layer.txt"))
+    monkeypatch.setenv("UV_FIND_LINKS", f"{index},{file.parent}")
 
 
 def assert_ready(script: Path) -> None:
     """Check that the environment of a script stands, is in sync and can be imported from."""
     assert_works(environment_of(script), WANTED)
     assert state_of(script) == "in-sync"
-
-
-def rewrite(environment: Path, **more: object) -> None:
-    data = json.loads((environment / RECORD).read_text())
-    (environment / RECORD).write_text(json.dumps(data | more))
-    Record.from_json((environment / RECORD).read_text())
 
 
 def test_a_kernelspec_that_is_missing_is_written_again(home: Home, script: Path) -> None:
@@ -94,13 +87,14 @@ def test_a_kernelspec_that_nobody_wants_is_not_missed(script: Path) -> None:
 def test_without_a_host_that_answers_this_one_is_entered(script: Path) -> None:
     environment = sync(script).path
     hosts = [{"python": "/nonexistent/python", "version": "0.1", "uv": "/nonexistent/uv"}]
-    rewrite(environment, hosts=hosts)
+    revise_record(environment, hosts=hosts)
     assert codes() == ["no-host"]
     mended()
     assert any(os.access(host.python, os.X_OK) for host in record_of(environment).hosts)
     assert_ready(script)
 
 
+@pytest.mark.usefixtures("small_layer")
 def test_a_kernel_layer_that_is_missing_is_made_again(home: Home, script: Path) -> None:
     sync(script)
     layers = home.scriptenv / "kernels-v1"
@@ -164,19 +158,16 @@ def test_a_launcher_that_is_missing_is_written_again(script: Path) -> None:
 
 
 def harm_layer(layer: Path) -> None:
-    """Take a module out of a layer, not out of the one that tests share."""
-    site = layer / "site-packages"
-    if site.is_symlink():
-        shared = site.resolve()
-        site.unlink()
-        shutil.copytree(shared, site)
-    (site / "ipykernel" / "kernelapp.py").unlink()
+    """Take a module out of a layer."""
+    assert not (layer / "site-packages").is_symlink(), "it is the one that tests share"
+    (layer / "site-packages" / "ipykernel" / "kernelapp.py").unlink()
 
 
+@pytest.mark.usefixtures("small_layer")
 def test_a_layer_that_is_damaged_is_told_and_made_again(home: Home, script: Path) -> None:
     layer = home.scriptenv / "kernels-v1" / sync(script).record.kernel
     harm_layer(layer)
-    found = examine(Context())
+    found = examined()
     assert [finding.code for finding in found] == ["broken-layer"]
     assert found[0].path == layer
     mended()
@@ -185,15 +176,16 @@ def test_a_layer_that_is_damaged_is_told_and_made_again(home: Home, script: Path
     assert (built / "kernelapp.py").is_file()
 
 
-@pytest.mark.parametrize("content", ["{"])
-def test_a_layer_that_cannot_be_read_is_made_again(home: Home, script: Path, content: str) -> None:
+@pytest.mark.usefixtures("small_layer")
+def test_a_layer_that_cannot_be_read_is_made_again(home: Home, script: Path) -> None:
     layer = home.scriptenv / "kernels-v1" / sync(script).record.kernel
     (layer / "layer.json").unlink()
-    (layer / "layer.json").write_text(content)
+    (layer / "layer.json").write_text("{")
     assert set(codes()) <= {"broken-layer", "no-layer"}
     mended()
 
 
+@pytest.mark.usefixtures("small_layer")
 def test_a_damaged_layer_that_a_kernel_runs_on_is_not_removed(home: Home, script: Path) -> None:
     record = sync(script).record
     layer = home.scriptenv / "kernels-v1" / record.kernel
@@ -201,7 +193,7 @@ def test_a_damaged_layer_that_a_kernel_runs_on_is_not_removed(home: Home, script
     before = listing(layer)
     name = environment_of(script).name
     with running_kernel(home.scriptenv, name, kernel=record.kernel):
-        (finding,) = examine(Context())
+        (finding,) = examined()
         assert why_not(finding)
         assert listing(layer) == before
 
@@ -210,6 +202,6 @@ def test_a_file_among_the_layers_is_no_crash_and_never_touched(home: Home, layer
     layers.link(home)
     note = home.scriptenv / "kernels-v1" / "note.txt"
     note.write_text("mine")
-    for finding in examine(Context()):
+    for finding in examined():
         why_not(finding)
     assert note.read_text() == "mine"

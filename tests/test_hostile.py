@@ -11,6 +11,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,11 @@ from ipy_scriptenv.server_extension import _path_finder, follow_renames
 from tests.conftest import Home
 from tests.hostile.ears import Ears
 from tests.hostile.folders import everything_beside
-from tests.hostile.opening import ask, by_itself, untouched
+from tests.hostile.opening import assert_untouched, by_itself, debugger
 from tests.hostile.sources import NO_REQUIREMENTS, SOURCES, UNREADABLE, Hostile
 from tests.kernels import (
     GENERIC,
+    Kernel,
     block,
     environment_of,
     ephemeral,
@@ -38,10 +40,14 @@ from tests.kernels import (
     record_of,
     write_notebook,
 )
+from tests.lifecycle import Called, command
 from tests.stage import commented, installed
 
-RELATIVE = ["", ".", f"bin{os.pathsep}."]
+RELATIVE = ("", ".", "bin")
 """What means the folder that a process happens to run in, as entries of a search path."""
+
+READABLE = [hostile for hostile in SOURCES if hostile.code is None]
+CODES = sorted({hostile.code for hostile in SOURCES if hostile.code is not None})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,41 +95,72 @@ def harmful_notebook(folder: Path) -> Path:
 # Opening
 
 
-@pytest.mark.parametrize("hostile", SOURCES, ids=lambda hostile: hostile.name)
+@pytest.mark.parametrize("hostile", READABLE, ids=lambda hostile: hostile.name)
 def test_opening_it_runs_and_installs_nothing(
     *, home: Home, folder: Path, marks: Path, ears: Ears, hostile: Hostile
 ) -> None:
     path = hostile.build(folder, marks)
     install_generic(home)
-    environment = environment_of(home, path)
-    with untouched(home, folder, marks, ears):
+    with assert_untouched(home, folder, marks, ears):
         with opened(home, path) as kernel:
-            by_itself(kernel, shortly=hostile.code is not None)
-        status = ask("status", path, "--json")
-        assert ask("find", path).out == f"{environment}/bin/python\n"
-        assert str(path) in ask("list").out
-    if hostile.code is None:
-        assert (status.code, status.json.get("error")) == (0, None)
-    else:
-        assert (status.code, status.json["error"]["code"]) == (2, hostile.code)
+            by_itself(kernel, shortly=hostile.name != "everything from its own folder")
+        status = looked_at(home, path)
+    assert (status.code, status.json.get("error")) == (0, None)
+    assert_empty(environment_of(home, path))
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_opening_what_cannot_be_read_runs_and_installs_nothing(
+    *, home: Home, folder: Path, marks: Path, ears: Ears, code: str
+) -> None:
+    """Each is started; a kernel runs on the first alone: of the others it gets the same record."""
+    install_generic(home)
+    sources = [hostile for hostile in SOURCES if hostile.code == code]
+    for number, hostile in enumerate(sources):
+        built = hostile.build(folder, marks)
+        path = built.rename(built.with_stem(f"{code}-{number}"))
+        with told_by(hostile.name):
+            with assert_untouched(home, folder, marks, ears):
+                made(home, path)
+                if number == 0:
+                    with opened(home, path) as kernel:
+                        by_itself(kernel, shortly=True)
+                status = looked_at(home, path)
+            assert (status.code, status.json["error"]["code"]) == (2, code)
+            assert_empty(environment_of(home, path))
+
+
+def looked_at(home: Home, path: Path) -> Called:
+    """Ask for the environment of a source, check what is told, and give its status."""
+    status = command("status", path, "--json")
+    assert command("find", path).out == f"{environment_of(home, path)}/bin/python\n"
+    assert str(path) in command("list").out
+    return status
+
+
+def assert_empty(environment: Path) -> None:
+    """Check that nothing is installed in an environment, and that its record says so."""
     assert installed(environment) == set()
     assert record_of(environment)["packages"] == []
 
 
-@pytest.mark.parametrize("searched", RELATIVE)
+@contextmanager
+def told_by(name: str) -> Iterator[None]:
+    """Have a failure in here tell which case it is about."""
+    try:
+        yield
+    except Exception as failure:
+        failure.add_note(f"It is about: {name}")
+        raise
+
+
 def test_a_relative_entry_of_pythonpath_means_nothing_of_the_folder(
-    *,
-    home: Home,
-    folder: Path,
-    marks: Path,
-    ears: Ears,
-    searched: str,
-    monkeypatch: pytest.MonkeyPatch,
+    *, home: Home, folder: Path, marks: Path, ears: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = harmful_notebook(folder)
     install_generic(home)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([searched, str(ears.folder)]))
-    with untouched(home, folder, marks, ears), opened(home, path) as kernel:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*RELATIVE, str(ears.folder)]))
+    with assert_untouched(home, folder, marks, ears), opened(home, path) as kernel:
         by_itself(kernel, shortly=True)
         kernel.restart()
         by_itself(kernel, shortly=True)
@@ -136,8 +173,19 @@ def test_a_relative_entry_of_path_means_nothing_of_the_folder(
     path = harmful_notebook(folder)
     install_generic(home)
     monkeypatch.setenv("PATH", os.pathsep.join([".", "bin", os.environ["PATH"]]))
-    with untouched(home, folder, marks, ears), opened(home, path) as kernel:
-        by_itself(kernel)
+    with opened(home, path) as kernel:
+        with assert_untouched(home, folder, marks, ears):
+            by_itself(kernel)
+        debugger(kernel)
+        assert ears.code == []
+        assert_a_user_runs_it(kernel, marks)
+
+
+def assert_a_user_runs_it(kernel: Kernel, marks: Path) -> None:
+    """Check that a cell that a user runs installs and imports; so it shows that the marks work."""
+    first = kernel.execute(block("alpha==1.0") + "import alpha\nimport mine\nalpha.__version__")
+    assert first.result == "'1.0'", first.traceback
+    assert [mark.name for mark in marks.iterdir()] == ["mine"]
 
 
 # Without a provisioner
@@ -149,17 +197,18 @@ def test_the_argv_of_its_own_kernelspec_runs_and_installs_nothing(
     path = harmful_notebook(folder)
     made(home, path)
     with (
-        untouched(home, folder, marks, ears),
+        assert_untouched(home, folder, marks, ears),
         launched(kernelspec_of(path), cwd=folder) as kernel,
     ):
-        by_itself(kernel)
+        by_itself(kernel, shortly=True)
     # A changed file makes the launcher ask a host before the kernel stands.
     write_notebook(path, commented(NO_REQUIREMENTS["newline"].rstrip()), "import mine")
-    with (
-        untouched(home, folder, marks, ears),
-        launched(kernelspec_of(path), cwd=folder) as kernel,
-    ):
-        by_itself(kernel)
+    with launched(kernelspec_of(path), cwd=folder) as kernel:
+        with assert_untouched(home, folder, marks, ears):
+            by_itself(kernel)
+        debugger(kernel)
+        assert ears.code == []
+        assert_a_user_runs_it(kernel, marks)
 
 
 def test_the_argv_of_the_generic_kernelspec_runs_and_installs_nothing(
@@ -168,7 +217,7 @@ def test_the_argv_of_the_generic_kernelspec_runs_and_installs_nothing(
     install_generic(home)
     variables = {"PYTHONPATH": os.pathsep.join([".", str(ears.folder)])}
     with (
-        untouched(home, folder, marks, ears),
+        assert_untouched(home, folder, marks, ears),
         launched(GENERIC, cwd=folder, env=variables) as kernel,
     ):
         by_itself(kernel)
@@ -186,10 +235,10 @@ def test_the_verbs_that_only_look_run_and_write_nothing(
     (hostile,) = (each for each in SOURCES if each.name == name)
     path = hostile.build(folder, marks)
     Context().store.prepare()
-    with untouched(home, folder, marks, ears):
+    with assert_untouched(home, folder, marks, ears):
         for words in (["status", path], ["find", path], ["list"], ["list", "--size"]):
-            assert ask(*words).code in {0, 1, 2}
-            assert ask(*words, "--json").json["schema"] == 1
+            assert command(*words).code in {0, 1, 2}
+            assert command(*words, "--json").json["schema"] == 1
     assert ears.commands == []
     assert not environment_of(home, path).exists()
 
@@ -197,38 +246,32 @@ def test_the_verbs_that_only_look_run_and_write_nothing(
 # Renaming
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        {},
-        {"source_path": None, "path": None},
-        {"source_path": "nb.ipynb", "path": ""},
-        {"source_path": "nb.ipynb", "path": "../../../../etc/passwd"},
-        {"source_path": "../../../../etc/passwd", "path": "nb.ipynb"},
-        {"source_path": "nb.ipynb", "path": "a\0b"},
-        {"source_path": "nb.ipynb", "path": "\ud800.ipynb"},
-        {"source_path": "nb.ipynb", "path": "evil.ipynb/../nb.ipynb"},
-        {"source_path": "", "path": "nb.ipynb"},
-        {"source_path": "/", "path": "/"},
-    ],
-    ids=repr,
+RENAMES: tuple[dict[str, str | None], ...] = (
+    {},
+    {"source_path": None, "path": None},
+    {"source_path": "nb.ipynb", "path": ""},
+    {"source_path": "nb.ipynb", "path": "../../../../etc/passwd"},
+    {"source_path": "../../../../etc/passwd", "path": "nb.ipynb"},
+    {"source_path": "nb.ipynb", "path": "a\0b"},
+    {"source_path": "nb.ipynb", "path": "\ud800.ipynb"},
+    {"source_path": "nb.ipynb", "path": "evil.ipynb/../nb.ipynb"},
+    {"source_path": "", "path": "nb.ipynb"},
+    {"source_path": "/", "path": "/"},
 )
+
+
 def test_the_servers_listener_bears_every_rename(
-    *,
-    home: Home,
-    folder: Path,
-    marks: Path,
-    ears: Ears,
-    data: dict[str, str],
-    caplog: pytest.LogCaptureFixture,
+    home: Home, folder: Path, marks: Path, ears: Ears, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = harmful_notebook(folder)
     made(home, path)
     manager = AsyncLargeFileManager(root_dir=str(folder))
     listener = follow_renames(_path_finder(manager), logging.getLogger("server"))
-    with untouched(home, folder, marks, ears):
-        asyncio.run(listener(None, "", {"action": "rename", **data}))
-    assert record_of(environment_of(home, path))["source"]["path"] == str(path)
+    for data in RENAMES:
+        with told_by(repr(data)):
+            with assert_untouched(home, folder, marks, ears):
+                asyncio.run(listener(None, "", {"action": "rename", **data}))
+            assert record_of(environment_of(home, path))["source"]["path"] == str(path)
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
@@ -245,7 +288,7 @@ def test_an_environment_that_follows_a_rename_runs_and_installs_nothing(
     listener = follow_renames(_path_finder(manager), logging.getLogger("server"))
     data = {"action": "rename", "source_path": "nb.ipynb", "path": "new.ipynb"}
     ears.forget()
-    with untouched(home, folder, marks, ears):
+    with assert_untouched(home, folder, marks, ears):
         asyncio.run(listener(None, "", data))
     assert ears.commands == []
     assert record_of(environment_of(home, new))["source"]["path"] == str(new)

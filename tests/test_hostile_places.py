@@ -15,11 +15,11 @@ from ipy_scriptenv.environments import Context
 from ipy_scriptenv.errors import Foreign, ScriptEnvError
 from tests.conftest import Home
 from tests.hostile import traps
-from tests.hostile.opening import ask
 from tests.hostile.pictures import changed, picture
-from tests.hostile.traps import FOLDERS, LINKS, PIPES, Stage, nobody_reads
+from tests.hostile.traps import FOLDERS, LINKS, PIPES, Stage, assert_nobody_reads
 from tests.kernels import GENERIC, environment_of, install_generic, made, opened, started
-from tests.stage import call, sync
+from tests.lifecycle import command
+from tests.stage import sync
 
 LONG_AGO = 86_400
 """Seconds: older than any file that a dead kernel may have left a moment ago."""
@@ -50,7 +50,7 @@ def everything_is_asked(path: Path, *, kernel: bool = False) -> None:
     with contextlib.suppress(ScriptEnvError, OSError):
         environments.start(source, context=Context(), wait=1)
     for words in (["status", path], ["find", path], ["list"], ["list", "--size"]):
-        told = ask(*words, "--json").json
+        told = command(*words, "--json").json
         assert "unforeseen" not in str(told.get("error")), told
     if not kernel:
         path.rename(new)
@@ -90,7 +90,7 @@ def test_looking_and_renaming_change_nothing_behind_a_link(
     before = picture(aside)
     new = path.rename(path.with_name("new.ipynb"))
     for words in (["status", new], ["find", new], ["list"], ["doctor"], ["prune", "--dry-run"]):
-        ask(*words, "--json")
+        command(*words, "--json")
     environments.adopt(path, new, context=Context())
     assert changed(before, picture(aside)) == []
 
@@ -98,7 +98,7 @@ def test_looking_and_renaming_change_nothing_behind_a_link(
 @pytest.mark.parametrize("trap", PIPES)
 def test_nobody_waits_for_a_pipe(stage: Stage, path: Path, trap: Callable[[Stage], Path]) -> None:
     pipe = trap(stage)
-    with nobody_reads(pipe):
+    with assert_nobody_reads(pipe):
         everything_is_asked(path)
 
 
@@ -124,7 +124,7 @@ def test_a_kernel_follows_no_link_either(
 @pytest.mark.parametrize("verb", ["status", "find", "sync"])
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/stdin", "/dev/tty", "/dev"])
 def test_a_device_is_no_source(lean_home: Home, verb: str, device: str) -> None:
-    answer = ask(verb, device, "--json")
+    answer = command(verb, device, "--json")
     assert (answer.code, answer.json["error"]["code"]) in {(2, "not-a-source"), (2, "not-found")}
     assert not list((lean_home.scriptenv / "environments-v1").glob("*"))
 
@@ -134,9 +134,9 @@ def test_a_pipe_is_no_source(lean_home: Home, tmp_path: Path, verb: str) -> None
     pipe = tmp_path / "pipe.ipynb"
     os.mkfifo(pipe)
     (tmp_path / "link.py").symlink_to(pipe)
-    with nobody_reads(pipe):
+    with assert_nobody_reads(pipe):
         for path in (pipe, tmp_path / "link.py"):
-            answer = ask(verb, path, "--json")
+            answer = command(verb, path, "--json")
             assert (answer.code, answer.json["error"]["code"]) == (2, "not-a-source")
     assert not list((lean_home.scriptenv / "environments-v1").glob("*"))
 
@@ -144,10 +144,10 @@ def test_a_pipe_is_no_source(lean_home: Home, tmp_path: Path, verb: str) -> None
 def test_a_notebook_that_became_a_pipe_is_not_read(stage: Stage, path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
-    with nobody_reads(path):
+    with assert_nobody_reads(path):
         for verb in ("status", "find", "sync"):
-            assert ask(verb, path, "--json").json["error"]["code"] == "not-a-source"
-        assert ask("list", "--json").json["environments"][0]["path"] == str(stage.environment)
+            assert command(verb, path, "--json").json["error"]["code"] == "not-a-source"
+        assert command("list", "--json").json["environments"][0]["path"] == str(stage.environment)
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "pipe"])
@@ -159,7 +159,7 @@ def test_a_kernel_for_a_pipe_or_a_device_gets_an_environment_of_its_own(
     (tmp_path / "nb.ipynb").symlink_to(pipe if device == "pipe" else device)
     variables = {"JPY_SESSION_NAME": str(tmp_path / "nb.ipynb")}
     install_generic(offline_home)
-    with nobody_reads(pipe), started(GENERIC, env=variables, cwd=tmp_path) as kernel:
+    with assert_nobody_reads(pipe), started(GENERIC, env=variables, cwd=tmp_path) as kernel:
         assert "ephemeral-" in kernel.execute("import sys; print(sys.prefix)").stdout
 
 
@@ -174,8 +174,8 @@ def test_a_lock_beside_the_source_that_is_no_file_is_ignored(
         lock.mkdir()
     else:
         lock.symlink_to(suffix)
-    with nobody_reads(lock) if suffix == "pipe" else contextlib.nullcontext():
+    with assert_nobody_reads(lock) if suffix == "pipe" else contextlib.nullcontext():
         made(lean_home, path)
-        assert call("status", path, "--json").returncode == 0
+        assert command("status", path, "--json").code == 0
         assert {change.name for change in sync(path).changes} == {"alpha"}
     assert environment_of(lean_home, path).is_dir()

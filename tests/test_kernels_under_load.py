@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -35,6 +34,7 @@ from tests.kernels import (
     wait_until,
     write_notebook,
 )
+from tests.lifecycle import revise_record
 from tests.stage import assert_whole, call, record_of, state_of, sync
 
 NSPKG = "import nspkg.one\nnspkg.one.NUMBER"
@@ -68,12 +68,6 @@ def prune() -> set[str]:
     done = call("prune", "--yes", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     return {each["name"] for each in json.loads(done.stdout)["removed"]}
-
-
-def rewrite(environment: Path, **keys: Any) -> None:
-    """Change the record of an environment."""
-    record = environment / "scriptenv.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | keys))
 
 
 # Several kernels and a sync.
@@ -131,7 +125,7 @@ def test_cells_run_on_in_three_kernels_while_another_process_syncs_again_and_aga
         at_work = [pool.submit(work, kernel) for kernel in kernels]
         try:
             ends = []
-            for number in range(6):
+            for number in range(4):
                 more = ["many-files"] if number % 2 == 0 else ["nspkg-two"]
                 write_notebook(path, block("alpha==1.0", *more))
                 ends.append(call("sync", path, "--json"))
@@ -280,7 +274,7 @@ def test_a_kernel_side_of_an_older_version_stays_for_as_long_as_a_kernel_runs_it
     sides = offline_home.scriptenv / "kernel-side-v1"
     current = record_of(environment).kernel_side
     shutil.copytree(sides / current, sides / "0.0.1-0ld")
-    rewrite(environment, kernel_side="0.0.1-0ld")
+    revise_record(environment, kernel_side="0.0.1-0ld")
     with launched(kernelspec_of(path), cwd=path.parent) as before:
         with opened(offline_home, path) as after:
             assert record_of(environment).kernel_side == current
@@ -303,7 +297,7 @@ def test_a_kernel_whose_package_is_removed_runs_on_and_says_how_to_get_it_back(
     hosts = json.loads((environment / "scriptenv.json").read_text())["hosts"]
     with launched(kernelspec_of(path), cwd=path.parent) as kernel:
         assert kernel.execute(ALPHA).result == "'1.0'"
-        rewrite(environment, hosts=[{**hosts[0], "python": "/nowhere/bin/python"}])
+        revise_record(environment, hosts=[{**hosts[0], "python": "/nowhere/bin/python"}])
         assert kernel.execute(ALPHA).result == "'1.0'"
         assert kernel.execute(block("alpha==1.0") + ALPHA).result == "'1.0'"
         failed = kernel.execute(block("alpha==1.0", "nspkg-one") + "touched = True")

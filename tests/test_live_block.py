@@ -537,7 +537,7 @@ class StallingIndex:
 
 @contextmanager
 def running(index: StallingIndex) -> Iterator[StallingIndex]:
-    thread = threading.Thread(target=index.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=index.server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield index

@@ -43,7 +43,7 @@ from tests.stage import (
     start,
     state_of,
     sync,
-    write_script,
+    write_source,
 )
 
 Verb = Callable[..., Any]
@@ -57,8 +57,8 @@ pytestmark = pytest.mark.usefixtures("lean_home")
 
 
 @pytest.fixture
-def script(script: Path) -> Path:
-    return write_script(script, "beta")
+def source(source: Path) -> Path:
+    return write_source(source, "beta")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Call:
     """One process's call: *verb* is ``start`` or ``sync``."""
 
     verb: str
-    script: Path
+    source: Path
     python: str | None = None
     dies: bool = False
     """Whether it is killed while it has the lock."""
@@ -115,9 +115,9 @@ def act(call: Call, variables: Mapping[str, str], log: Path, barrier: Any) -> No
     barrier.wait(100)
     try:
         if call.verb == "start":
-            start(call.script, wait=100)
+            start(call.source, wait=100)
         else:
-            sync(call.script, python=call.python)
+            sync(call.source, python=call.python)
     except BaseException as error:  # noqa: BLE001 - told to the test
         tell(error=repr(error))
 
@@ -168,36 +168,36 @@ def assert_nothing_left(home: Home) -> None:
 @pytest.mark.parametrize("number", [2, MANY])
 @pytest.mark.parametrize("verbs", ["start", "sync", "start and sync"])
 def test_many_processes_at_once_on_one_source_make_one_environment(
-    *, lean_home: Home, script: Path, log: Path, number: int, verbs: str
+    *, lean_home: Home, source: Path, log: Path, number: int, verbs: str
 ) -> None:
     """One of them builds it, the others take it; a sync after a start builds what is declared."""
     words = verbs.split(" and ")
-    calls = [Call(verb=words[each % len(words)], script=script) for each in range(number)]
+    calls = [Call(verb=words[each % len(words)], source=source) for each in range(number)]
     outcome = all_at_once(calls, log)
     assert outcome.errors == []
-    name = environment_of(script).name
+    name = environment_of(source).name
     assert outcome.built.keys() == {name}
     assert outcome.built[name] <= len(words)
-    assert_works(environment_of(script), set() if verbs == "start" else WANTED)
+    assert_works(environment_of(source), set() if verbs == "start" else WANTED)
     assert_nothing_left(lean_home)
 
 
 @pytest.mark.parametrize("number", [2, MANY])
 def test_many_processes_at_once_on_many_sources_make_one_environment_each(
-    lean_home: Home, script: Path, log: Path, number: int
+    lean_home: Home, source: Path, log: Path, number: int
 ) -> None:
-    scripts = [write_script(script.with_name(f"{each}.py"), "beta") for each in range(number)]
-    outcome = all_at_once([Call(verb="start", script=each) for each in scripts], log)
+    notebooks = [write_source(source.with_name(f"{each}.ipynb"), "beta") for each in range(number)]
+    outcome = all_at_once([Call(verb="start", source=each) for each in notebooks], log)
     assert outcome.errors == []
-    assert outcome.built == Counter(environment_of(each).name for each in scripts)
-    for each in (scripts[0], scripts[-1]):
+    assert outcome.built == Counter(environment_of(each).name for each in notebooks)
+    for each in (notebooks[0], notebooks[-1]):
         assert_works(environment_of(each), set())
     assert_nothing_left(lean_home)
 
 
 @pytest.mark.parametrize("number", [2, 16])
 def test_of_different_requests_for_a_python_the_last_one_wins(
-    lean_home: Home, script: Path, log: Path, number: int, pythons: dict[str, Path]
+    lean_home: Home, source: Path, log: Path, number: int, pythons: dict[str, Path]
 ) -> None:
     """Each is carried out whole, one after the other: never half of one and half of another."""
     minors = [*[minor for minor in pythons if minor != HOST][:2], HOST]
@@ -207,12 +207,12 @@ def test_of_different_requests_for_a_python_the_last_one_wins(
         if minor != HOST:
             pretend_layer(lean_home.scriptenv, pythons[minor])
     calls = [
-        Call(verb="sync", script=script, python=minors[each % len(minors)])
+        Call(verb="sync", source=source, python=minors[each % len(minors)])
         for each in range(number)
     ]
     outcome = all_at_once(calls, log)
     assert outcome.errors == []
-    environment = environment_of(script)
+    environment = environment_of(source)
     assert outcome.built[environment.name] <= number
     record = record_of(environment)
     assert record.python.request == outcome.requests[environment.name][-1]
@@ -221,23 +221,23 @@ def test_of_different_requests_for_a_python_the_last_one_wins(
         environment / "lib" / f"python{record.python.minor}"
     ]
     assert_works(environment, WANTED)
-    assert state_of(script) == "in-sync"
+    assert state_of(source) == "in-sync"
     assert_nothing_left(lean_home)
 
 
 @VERBS
 def test_holders_that_are_killed_among_many_hinder_nobody(
-    lean_home: Home, script: Path, log: Path, verb: Verb
+    lean_home: Home, source: Path, log: Path, verb: Verb
 ) -> None:
     """Each of them dies when its build is ready and has no name yet: all of it is swept."""
     word = verb.__name__
     for _ in range(3):
-        all_at_once([Call(verb=word, script=script, dies=True)], log)
+        all_at_once([Call(verb=word, source=source, dies=True)], log)
     assert len([*(lean_home.scriptenv / "building-v1").iterdir()]) == 1
-    outcome = all_at_once([Call(verb=word, script=script)] * 8, log)
+    outcome = all_at_once([Call(verb=word, source=source)] * 8, log)
     assert outcome.errors == []
-    assert outcome.built == {environment_of(script).name: 1}
-    assert_works(environment_of(script), set() if verb is start else WANTED)
+    assert outcome.built == {environment_of(source).name: 1}
+    assert_works(environment_of(source), set() if verb is start else WANTED)
     assert_nothing_left(lean_home)
 
 
@@ -245,7 +245,7 @@ def test_holders_that_are_killed_among_many_hinder_nobody(
 
 
 @VERBS
-def test_two_hundred_threads_at_once_get_the_same_environment(script: Path, verb: Verb) -> None:
+def test_two_hundred_threads_at_once_get_the_same_environment(source: Path, verb: Verb) -> None:
     """Whoever finds it being made waits; whoever finds it made takes it."""
     number = 200
     barrier = threading.Barrier(number)
@@ -253,25 +253,25 @@ def test_two_hundred_threads_at_once_get_the_same_environment(script: Path, verb
     def begin(_number: int) -> Start | Synced:
         barrier.wait()
         options = {"wait": 100.0} if verb is start else {}
-        found: Start | Synced = verb(script, **options)
+        found: Start | Synced = verb(source, **options)
         return found
 
     with ThreadPoolExecutor(number) as pool:
         done = [*pool.map(begin, range(number))]
-    assert {each.path for each in done} == {environment_of(script)}
+    assert {each.path for each in done} == {environment_of(source)}
     if verb is sync:
         actions = Counter(each.action for each in done if isinstance(each, Synced))
         assert actions == {"created": 1, "kept": number - 1}
-    assert_works(environment_of(script), set() if verb is start else WANTED)
+    assert_works(environment_of(source), set() if verb is start else WANTED)
 
 
 # Waiting.
 
 
-def lock_of(script: Path) -> Path:
+def lock_of(source: Path) -> Path:
     store = Context().store
     store.prepare()
-    return store.lock(environments.name_of(environments.locate(script)))
+    return store.lock(environments.name_of(environments.locate(source)))
 
 
 class EnoughHeardError(Exception):
@@ -285,22 +285,22 @@ class EnoughHeardError(Exception):
         (environments.sync, "another change of this environment"),
     ],
 )
-def test_waiting_is_told_by_whom_one_waits_for(script: Path, verb: Verb, whom: str) -> None:
+def test_waiting_is_told_by_whom_one_waits_for(source: Path, verb: Verb, whom: str) -> None:
     told: list[Event] = []
 
     def listen(event: Event) -> None:
         told.append(event)
         raise EnoughHeardError
 
-    with exclusively_held(lock_of(script)), pytest.raises(EnoughHeardError):
-        verb(environments.locate(script), context=Context(on_event=listen))
+    with exclusively_held(lock_of(source)), pytest.raises(EnoughHeardError):
+        verb(environments.locate(source), context=Context(on_event=listen))
     assert told == [{"event": "waiting", "for": whom}]
 
 
-def test_the_command_line_tells_that_it_waits_and_goes_on_afterwards(script: Path) -> None:
-    with exclusively_held(lock_of(script)):
+def test_the_command_line_tells_that_it_waits_and_goes_on_afterwards(source: Path) -> None:
+    with exclusively_held(lock_of(source)):
         process = subprocess.Popen(
-            [*PROGRAM, "sync", script],
+            [*PROGRAM, "sync", source],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -309,12 +309,12 @@ def test_the_command_line_tells_that_it_waits_and_goes_on_afterwards(script: Pat
         assert process.stderr.readline() == "Waiting for another change of this environment …\n"
     _, words = process.communicate(timeout=100)
     assert process.returncode == 0, words
-    assert_works(environment_of(script), WANTED)
+    assert_works(environment_of(source), WANTED)
 
 
 @VERBS
 def test_waiting_is_bounded_by_the_lock_timeout(
-    script: Path, monkeypatch: pytest.MonkeyPatch, verb: Verb
+    source: Path, monkeypatch: pytest.MonkeyPatch, verb: Verb
 ) -> None:
     """Nobody who may wait for less than a second is told that he waits."""
     monkeypatch.setenv("SCRIPTENV_LOCK_TIMEOUT", "0.2")
@@ -323,18 +323,18 @@ def test_waiting_is_bounded_by_the_lock_timeout(
         raise EnoughHeardError
 
     function = environments.start if verb is start else environments.sync
-    with exclusively_held(lock_of(script)), pytest.raises(LockTimeout) as refused:
-        function(environments.locate(script), context=Context(on_event=listen))
+    with exclusively_held(lock_of(source)), pytest.raises(LockTimeout) as refused:
+        function(environments.locate(source), context=Context(on_event=listen))
     assert "SCRIPTENV_LOCK_TIMEOUT" in refused.value.hint
-    assert not environment_of(script).exists()
+    assert not environment_of(source).exists()
 
 
 @pytest.mark.parametrize("value", ["", "soon", "-1"])
 def test_a_lock_timeout_that_makes_no_sense_does_no_harm(
-    script: Path, monkeypatch: pytest.MonkeyPatch, value: str
+    source: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("SCRIPTENV_LOCK_TIMEOUT", value)
-    assert sync(script).action == "created"
+    assert sync(source).action == "created"
 
 
 # Where there are no locks.
@@ -356,50 +356,50 @@ def take_locks_away(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 @VERBS
 @NO_LOCKS
 def test_a_file_system_without_locks_is_told(
-    script: Path, verb: Verb, name: str, monkeypatch: pytest.MonkeyPatch
+    source: Path, verb: Verb, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cannot be guarded is not begun."""
     take_locks_away(monkeypatch, name)
     with pytest.raises(PermissionRefused) as refused:
-        verb(script)
+        verb(source)
     assert "gives no locks" in str(refused.value)
     assert os.strerror(getattr(errno, name)) in str(refused.value)
     assert "SCRIPTENV_HOME" in refused.value.hint
-    assert not environment_of(script).exists()
+    assert not environment_of(source).exists()
 
 
 @VERBS
 def test_an_environment_on_a_file_system_without_locks_stays_as_it_is(
-    script: Path, verb: Verb, monkeypatch: pytest.MonkeyPatch
+    source: Path, verb: Verb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when a home is moved to one."""
-    environment = sync(script).path
+    environment = sync(source).path
     before = environment.stat().st_ino
-    write_script(script, "nspkg-one")
+    write_source(source, "nspkg-one")
     take_locks_away(monkeypatch, "ENOLCK")
     with pytest.raises(PermissionRefused):
-        verb(script)
+        verb(source)
     assert environment.stat().st_ino == before
     assert_works(environment, WANTED)
 
 
 @pytest.mark.parametrize(
     "words",
-    [["sync", "{}"], ["rebuild", "{}"], ["delete", "{}", "--yes"], ["move", "{}", "{}.new.py"]],
+    [["sync", "{}"], ["rebuild", "{}"], ["delete", "{}", "--yes"], ["move", "{}", "{}.new.ipynb"]],
     ids=lambda words: words[0],
 )
 def test_the_command_line_tells_that_there_are_no_locks(
     *,
-    script: Path,
+    source: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     words: Iterable[str],
 ) -> None:
-    environment = sync(script).path
-    write_script(Path(f"{script}.new.py"), "beta")
+    environment = sync(source).path
+    write_source(Path(f"{source}.new.ipynb"), "beta")
     take_locks_away(monkeypatch, "ENOLCK")
     with pytest.raises(SystemExit) as ended:
-        cli.main([*(word.format(script) for word in words), "--json"])
+        cli.main([*(word.format(source) for word in words), "--json"])
     assert ended.value.code == 1
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "permission"
@@ -412,13 +412,13 @@ def test_the_command_line_tells_that_there_are_no_locks(
 )
 def test_what_only_looks_needs_no_locks(
     *,
-    script: Path,
+    source: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     words: Iterable[str],
 ) -> None:
-    sync(script)
+    sync(source)
     take_locks_away(monkeypatch, "ENOLCK")
     with pytest.raises(SystemExit) as ended:
-        cli.main([*(word.format(script) for word in words), "--json"])
+        cli.main([*(word.format(source) for word in words), "--json"])
     assert (ended.value.code, "error" in json.loads(capsys.readouterr().out)) == (0, False)

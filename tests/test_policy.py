@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +13,9 @@ from ipy_scriptenv.environments import Pin
 from ipy_scriptenv.errors import BadBlock, PolicyBroken, PolicyViolation, ScriptEnvError
 from tests.conftest import Home
 from tests.kernels import block, opened
+from tests.lifecycle import command
 from tests.policies import allow, write_policy
 from tests.stage import (
-    call,
     environment_of,
     installed,
     record_of,
@@ -27,33 +25,11 @@ from tests.stage import (
     write_project,
     write_script,
 )
-from tests.web_index import WebIndex, serving, use_web_index
+from tests.web_index import WebIndex
 
-pytestmark = pytest.mark.usefixtures("lean_home")
+pytestmark = pytest.mark.usefixtures("lean_home", "system")
 
 EVIL = "https://evil.example/simple"
-
-
-@pytest.fixture(autouse=True)
-def _system(
-    home: Home,  # noqa: ARG001 - it clears away settings, so it comes first
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Give the system a folder for configuration."""
-    monkeypatch.setenv("XDG_CONFIG_DIRS", str(tmp_path / "system"))
-
-
-@pytest.fixture
-def web(
-    lean_home: Home,  # noqa: ARG001 - it makes another index the only one, so it comes first
-    index: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[WebIndex]:
-    """Serve the local index over HTTP, in the place of PyPI."""
-    with serving(index) as served:
-        use_web_index(served, monkeypatch)
-        yield served
 
 
 def violations(script: Path) -> dict[str | None, str]:
@@ -108,9 +84,9 @@ def test_what_a_block_names_and_the_policy_does_not_is_refused_by_its_key(
     write_script(script, "alpha", uv=uv)
     assert [*violations(script)] == [key]
     assert not environment_of(script).exists()
-    said = call("sync", script, "--json")
-    error = json.loads(said.stdout)["error"]
-    assert said.returncode == 2
+    said = command("sync", script, "--json")
+    error = said.json["error"]
+    assert said.code == 2
     assert [each["key"] for each in error["problems"]] == [key]
     assert str(policy) in error["message"]
     assert error["hint"]
@@ -251,10 +227,10 @@ def test_every_violation_is_told_at_once(
         "the lock's beta",
         "uv's default index",
     }
-    said = call("sync", script)
-    assert said.returncode == 2
-    assert "tool.uv.extra-index-url: " in said.stderr
-    assert "the lock's beta: " in said.stderr
+    said = command("sync", script)
+    assert said.code == 2
+    assert "tool.uv.extra-index-url: " in said.err
+    assert "the lock's beta: " in said.err
 
 
 def test_a_lock_that_uv_wrote_from_an_allowed_place_is_taken(script: Path, index: Path) -> None:
@@ -268,16 +244,16 @@ def test_a_lock_that_uv_wrote_from_an_allowed_place_is_taken(script: Path, index
 def test_a_violation_shows_no_credentials(script: Path, index: Path) -> None:
     allow(index)
     write_script(script, "alpha", uv='index-url = "https://ada:s3cr3t@evil.example/simple"')
-    said = call("sync", script, "--json")
-    assert "evil.example" in said.stdout
-    assert "s3cr3t" not in said.stdout + said.stderr
+    said = command("sync", script, "--json")
+    assert "evil.example" in said.out
+    assert "s3cr3t" not in said.out + said.err
 
 
 def test_what_stands_still_stands_after_a_violation(script: Path, index: Path) -> None:
     before = sync(write_script(script, "alpha<2")).record
     allow(index)
     write_script(script, "alpha", uv=f'index-url = "{EVIL}"')
-    violations(script)
+    assert [*violations(script)] == ["tool.uv.index-url"]
     environment = environment_of(script)
     assert installed(environment) == {"alpha==1.1"}
     assert record_of(environment).fingerprint == before.fingerprint
@@ -437,13 +413,13 @@ def test_under_a_broken_policy_nothing_is_installed_and_a_kernel_starts(
     assert str(path) in str(broken.value)
     assert start(script).argv
     assert installed(environment_of(script)) == set()
-    said = call("sync", script)
-    assert said.returncode == 1
-    assert str(path) in said.stderr
-    assert "hint: " in said.stderr
-    assert "Traceback" not in said.stderr
-    assert call("prune", "--yes").returncode == 1
-    assert call("status", script).returncode == 0
+    said = command("sync", script)
+    assert said.code == 1
+    assert str(path) in said.err
+    assert "hint: " in said.err
+    assert "Traceback" not in said.err
+    assert command("prune", "--yes").code == 1
+    assert command("status", script).code == 0
     path.write_text("wheels-only = true")
     assert installed(sync(script).path) == {"alpha==2.0"}
 

@@ -11,9 +11,9 @@ from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context, Kept
 from ipy_scriptenv.errors import PolicyViolation
 from tests.conftest import Home
+from tests.lifecycle import command
 from tests.policies import write_policy
 from tests.stage import (
-    call,
     environment_of,
     running_kernel,
     start,
@@ -22,17 +22,7 @@ from tests.stage import (
     write_script,
 )
 
-pytestmark = pytest.mark.usefixtures("lean_home")
-
-
-@pytest.fixture(autouse=True)
-def _system(
-    home: Home,  # noqa: ARG001 - it clears away settings, so it comes first
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Give the system a folder for configuration."""
-    monkeypatch.setenv("XDG_CONFIG_DIRS", str(tmp_path / "system"))
+pytestmark = pytest.mark.usefixtures("lean_home", "system")
 
 
 def test_without_kernelspecs_of_sources_kernels_start_all_the_same(
@@ -46,8 +36,8 @@ def test_without_kernelspecs_of_sources_kernels_start_all_the_same(
     assert not home.kernelspecs.exists() or not [*home.kernelspecs.glob("scriptenv-*")]
     with pytest.raises(PolicyViolation):
         environments.register(environments.locate(script), context=Context())
-    said = call("register", script, "--json")
-    assert json.loads(said.stdout)["error"]["hint"]
+    said = command("register", script, "--json")
+    assert said.json["error"]["hint"]
 
 
 def test_prune_keeps_no_more_environments_than_the_policy_allows(home: Home, script: Path) -> None:
@@ -65,7 +55,7 @@ def test_prune_keeps_no_more_environments_than_the_policy_allows(home: Home, scr
     assert names[0] not in [each.name for each in found]
     wider = environments.prunable(Kept(number=2), context=Context())
     assert len(wider) == 2
-    assert call("prune", "--yes").returncode == 0
+    assert command("prune", "--yes").code == 0
     assert sum(environment_of(each).exists() for each in scripts) == 1
 
 

@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ipy_scriptenv.environments.tools import run_tool
-from tests.conftest import Home
 from tests.policies import allow, write_policy
 from tests.stage import installed, sync, write_project, write_script
-from tests.web_index import WebIndex, serving, use_web_index
+from tests.web_index import WebIndex
 
-pytestmark = pytest.mark.usefixtures("lean_home")
+pytestmark = pytest.mark.usefixtures("lean_home", "system")
 
 WHEEL = "nspkg_one-1.0-py3-none-any.whl"
-
-
-@pytest.fixture(autouse=True)
-def _system(
-    home: Home,  # noqa: ARG001 - it clears away settings, so it comes first
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Give the system a folder for configuration."""
-    monkeypatch.setenv("XDG_CONFIG_DIRS", str(tmp_path / "system"))
-
-
-@pytest.fixture
-def web(
-    lean_home: Home,  # noqa: ARG001 - it makes another index the only one, so it comes first
-    index: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[WebIndex]:
-    """Serve the local index over HTTP, in the place of PyPI."""
-    with serving(index) as served:
-        use_web_index(served, monkeypatch)
-        yield served
 
 
 @pytest.fixture

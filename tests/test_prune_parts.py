@@ -41,11 +41,7 @@ OLD_LAYER = "cpython-39-x86_64-linux-gnu-0123456789ab"
 OLD_SIDE = "0.0.1-01234567"
 LONG_AGO = "2020-01-01T00:00:00Z"
 
-
-@pytest.fixture(autouse=True)
-def own_home(home: Home) -> None:
-    """Never let a test here reach the user's own home: it would be pruned."""
-    assert Context().store.home == home.scriptenv
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from tests.stage import (
     start,
     sync,
     throw_away_base,
-    write_script,
+    write_notebook,
+    write_source,
 )
 
 Verb = Callable[[Path], Python]
@@ -58,10 +59,10 @@ def upgraded(other: str, pythons: dict[str, Path]) -> Python:
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Path:
+def source(tmp_path: Path) -> Path:
     folder = tmp_path / "work" / "inner"
     folder.mkdir(parents=True)
-    return folder / "a.py"
+    return folder / "a.ipynb"
 
 
 def at_start(path: Path) -> Python:
@@ -78,83 +79,83 @@ BOTH = pytest.mark.parametrize("verb", [at_start, at_sync])
 # --python of this call
 
 
-def test_the_request_of_the_call_comes_first(script: Path, other: str) -> None:
-    write_script(script, requires_python=">=3.9")
-    assert at_sync(script).minor == HOST
-    synced = sync(script, python=other)
+def test_the_request_of_the_call_comes_first(source: Path, other: str) -> None:
+    write_source(source, requires_python=">=3.9")
+    assert at_sync(source).minor == HOST
+    synced = sync(source, python=other)
     assert (synced.record.python.minor, synced.record.python.request) == (other, other)
     assert synced.action == "rebuilt"
-    assert sync(script, python=other).action == "kept"
+    assert sync(source, python=other).action == "kept"
 
 
 def test_the_request_of_the_call_may_be_a_path(
-    script: Path, pythons: dict[str, Path], other: str
+    source: Path, pythons: dict[str, Path], other: str
 ) -> None:
-    synced = sync(write_script(script), python=str(pythons[other]))
+    synced = sync(write_source(source), python=str(pythons[other]))
     assert synced.record.python.base == str(pythons[other])
 
 
-def test_the_request_of_the_call_may_be_a_range(script: Path, other: str) -> None:
-    synced = sync(write_script(script), python=f"=={other}.*")
+def test_the_request_of_the_call_may_be_a_range(source: Path, other: str) -> None:
+    synced = sync(write_source(source), python=f"=={other}.*")
     assert synced.record.python.minor == other
 
 
-def test_the_request_of_the_call_may_be_a_program(script: Path, other: str) -> None:
-    synced = sync(write_script(script), python=f"python{other}")
+def test_the_request_of_the_call_may_be_a_program(source: Path, other: str) -> None:
+    synced = sync(write_source(source), python=f"python{other}")
     assert synced.record.python.minor == other
 
 
-def test_a_request_that_contradicts_requires_python_is_refused(script: Path, other: str) -> None:
-    write_script(script, requires_python=f"!={other}.*")
+def test_a_request_that_contradicts_requires_python_is_refused(source: Path, other: str) -> None:
+    write_source(source, requires_python=f"!={other}.*")
     with pytest.raises(NoPython) as refused:
-        sync(script, python=other)
+        sync(source, python=other)
     assert f"`--python {other}`" in str(refused.value)
     assert f"requires-python `!={other}.*`" in str(refused.value)
 
 
 def test_a_path_that_contradicts_requires_python_is_refused_with_its_version(
-    script: Path, pythons: dict[str, Path], other: str
+    source: Path, pythons: dict[str, Path], other: str
 ) -> None:
-    write_script(script, requires_python=f"!={other}.*")
+    write_source(source, requires_python=f"!={other}.*")
     with pytest.raises(NoPython) as refused:
-        sync(script, python=str(pythons[other]))
+        sync(source, python=str(pythons[other]))
     assert f"is Python {other}." in str(refused.value)
 
 
-def test_a_relative_path_is_refused(script: Path) -> None:
+def test_a_relative_path_is_refused(source: Path) -> None:
     with pytest.raises(WrongCall):
-        sync(write_script(script), python="./bin/python")
+        sync(write_source(source), python="./bin/python")
 
 
 # the record's request (an earlier --python), until it contradicts requires-python
 
 
 @BOTH
-def test_an_earlier_request_stands(script: Path, other: str, verb: Verb) -> None:
-    sync(write_script(script), python=other)
-    write_script(script, requires_python=">=3.9")
-    python = verb(script)
+def test_an_earlier_request_stands(source: Path, other: str, verb: Verb) -> None:
+    sync(write_source(source), python=other)
+    write_source(source, requires_python=">=3.9")
+    python = verb(source)
     assert (python.minor, python.request) == (other, other)
 
 
 @BOTH
 def test_an_earlier_request_yields_where_it_contradicts_requires_python(
-    script: Path, other: str, verb: Verb
+    source: Path, other: str, verb: Verb
 ) -> None:
-    sync(write_script(script), python=other)
-    write_script(script, requires_python=f"!={other}.*")
-    assert verb(script).minor == HOST
+    sync(write_source(source), python=other)
+    write_source(source, requires_python=f"!={other}.*")
+    assert verb(source).minor == HOST
 
 
 @BOTH
 def test_an_earlier_request_decides_again_when_its_interpreter_is_gone(
-    script: Path, other: str, verb: Verb
+    source: Path, other: str, verb: Verb
 ) -> None:
-    environment = sync(write_script(script), python=other).path
+    environment = sync(write_source(source), python=other).path
     record = environment / "scriptenv.json"
     base = record_of(environment).python.base
     record.write_text(record.read_text().replace(f'"{base}"', f'"{base}-that-is-gone"'))
-    python = verb(script)
+    python = verb(source)
     assert (python.minor, python.request, python.base) == (other, other, base)
 
 
@@ -162,32 +163,32 @@ def test_an_earlier_request_decides_again_when_its_interpreter_is_gone(
 
 
 @BOTH
-def test_a_standing_environment_keeps_its_python(script: Path, other: str, verb: Verb) -> None:
-    write_script(script, requires_python=f"=={other}.*")
-    assert verb(script).minor == other
-    write_script(script, requires_python=">=3.9")
-    assert verb(script).minor == other
+def test_a_standing_environment_keeps_its_python(source: Path, other: str, verb: Verb) -> None:
+    write_source(source, requires_python=f"=={other}.*")
+    assert verb(source).minor == other
+    write_source(source, requires_python=">=3.9")
+    assert verb(source).minor == other
 
 
 @BOTH
 def test_a_standing_environment_gets_another_python_where_its_own_does_not_satisfy(
-    script: Path, other: str, verb: Verb
+    source: Path, other: str, verb: Verb
 ) -> None:
-    write_script(script)
-    assert verb(script).minor == HOST
-    write_script(script, requires_python=f"=={other}.*")
-    assert verb(script).minor == other
+    write_source(source)
+    assert verb(source).minor == HOST
+    write_source(source, requires_python=f"=={other}.*")
+    assert verb(source).minor == other
 
 
 @BOTH
 def test_a_host_that_is_upgraded_changes_nothing_in_environments_that_stand(
-    *, script: Path, tmp_path: Path, upgraded: Python, verb: Verb, monkeypatch: pytest.MonkeyPatch
+    *, source: Path, tmp_path: Path, upgraded: Python, verb: Verb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_script(script)
-    before = verb(script)
+    write_source(source)
+    before = verb(source)
     monkeypatch.setattr(interpreters, "host_python", lambda: upgraded)
-    assert verb(script) == before
-    assert verb(write_script(tmp_path / "new.py")) == upgraded
+    assert verb(source) == before
+    assert verb(write_source(tmp_path / "new.py")) == upgraded
 
 
 # otherwise the host's own base interpreter (its minor) if that satisfies it
@@ -195,15 +196,15 @@ def test_a_host_that_is_upgraded_changes_nothing_in_environments_that_stand(
 
 @BOTH
 def test_a_new_environment_is_made_from_the_hosts_own_base_interpreter(
-    script: Path, verb: Verb
+    source: Path, verb: Verb
 ) -> None:
-    write_script(script, requires_python=f"~={HOST}.0")
-    assert verb(script).base == getattr(sys, "_base_executable", sys.executable)
+    write_source(source, requires_python=f"~={HOST}.0")
+    assert verb(source).base == getattr(sys, "_base_executable", sys.executable)
 
 
-def test_a_block_that_cannot_be_read_gets_the_hosts_python_at_a_start(script: Path) -> None:
-    script.write_text("# /// script\n# requires-python = 3\n# ///\n")
-    assert at_start(script).minor == HOST
+def test_a_block_that_cannot_be_read_gets_the_hosts_python_at_a_start(source: Path) -> None:
+    write_notebook(source, "# /// script\n# requires-python = 3\n# ///\n")
+    assert at_start(source).minor == HOST
 
 
 # else the newest that does
@@ -211,34 +212,34 @@ def test_a_block_that_cannot_be_read_gets_the_hosts_python_at_a_start(script: Pa
 
 @BOTH
 def test_where_the_host_does_not_satisfy_the_newest_does(
-    script: Path, pythons: dict[str, Path], verb: Verb
+    source: Path, pythons: dict[str, Path], verb: Verb
 ) -> None:
     satisfying = [minor for minor in pythons if minor != HOST]
     if not satisfying:
         pytest.skip(f"there is no other Python than {HOST}")
-    write_script(script, requires_python=f"!={HOST}.*")
-    assert Version(verb(script).minor) >= max(map(Version, satisfying))
+    write_source(source, requires_python=f"!={HOST}.*")
+    assert Version(verb(source).minor) >= max(map(Version, satisfying))
 
 
 def test_where_the_host_is_too_new_the_newest_below_it_does(
-    script: Path, pythons: dict[str, Path]
+    source: Path, pythons: dict[str, Path]
 ) -> None:
     older = [minor for minor in pythons if Version(minor) < Version(HOST)]
     if not older:
         pytest.skip(f"there is no Python older than {HOST}")
-    write_script(script, requires_python=f"<{HOST}")
-    assert Version(at_start(script).minor) == max(map(Version, older))
+    write_source(source, requires_python=f"<{HOST}")
+    assert Version(at_start(source).minor) == max(map(Version, older))
 
 
 @BOTH
 @pytest.mark.parametrize("requires", [">=3.99", "<3.9", ">=3.11,<3.10"])
-def test_where_none_satisfies_that_is_told(script: Path, requires: str, verb: Verb) -> None:
-    write_script(script, requires_python=requires)
+def test_where_none_satisfies_that_is_told(source: Path, requires: str, verb: Verb) -> None:
+    write_source(source, requires_python=requires)
     with pytest.raises(NoPython) as refused:
-        verb(script)
+        verb(source)
     assert refused.value.code == "no-python"
     assert "requires-python" in str(refused.value)
-    assert not script.with_name(".venv").exists()
+    assert not source.with_name(".venv").exists()
 
 
 @pytest.fixture
@@ -275,38 +276,38 @@ def is_final(version: str) -> bool:
 
 
 def test_a_start_does_not_have_an_interpreter_fetched(
-    script: Path, fetched: Path, fetchable: str
+    source: Path, fetched: Path, fetchable: str
 ) -> None:
-    write_script(script, requires_python=f"=={fetchable}")
+    write_source(source, requires_python=f"=={fetchable}")
     with pytest.raises(NoPython):
-        start(script)
+        start(source)
     assert not fetched.exists()
 
 
 def test_a_sync_has_an_interpreter_fetched_where_none_satisfies(
-    script: Path, fetched: Path, fetchable: str
+    source: Path, fetched: Path, fetchable: str
 ) -> None:
-    write_script(script, requires_python=f"=={fetchable}")
+    write_source(source, requires_python=f"=={fetchable}")
     with pytest.raises(NoPython) as refused:
-        sync(script)
+        sync(source)
     assert "none could be fetched" in str(refused.value)
     assert refused.value.problems
     assert fetched.exists()
 
 
 def test_nothing_is_fetched_for_a_request_that_contradicts_requires_python(
-    script: Path, fetched: Path, fetchable: str
+    source: Path, fetched: Path, fetchable: str
 ) -> None:
-    write_script(script, requires_python=f"!={fetchable}")
+    write_source(source, requires_python=f"!={fetchable}")
     with pytest.raises(NoPython):
-        sync(script, python=fetchable)
+        sync(source, python=fetchable)
     assert not fetched.exists()
 
 
-def test_nothing_is_fetched_that_no_kernel_runs_on(script: Path, fetched: Path) -> None:
-    write_script(script, requires_python="<3.9")
+def test_nothing_is_fetched_that_no_kernel_runs_on(source: Path, fetched: Path) -> None:
+    write_source(source, requires_python="<3.9")
     with pytest.raises(NoPython):
-        sync(script)
+        sync(source)
     assert not fetched.exists()
 
 
@@ -314,11 +315,11 @@ def test_nothing_is_fetched_that_no_kernel_runs_on(script: Path, fetched: Path) 
 
 
 @pytest.fixture
-def hostile(script: Path, tmp_path: Path, other: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hostile(source: Path, tmp_path: Path, other: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Fill the source's folder and the one above with traps; give the file that they write."""
     marker = tmp_path / "marker"
     trap = f'#!/bin/sh\necho {other} >> {marker}\nexec {sys.executable} "$@"\n'
-    for folder in (script.parent, script.parent.parent):
+    for folder in (source.parent, source.parent.parent):
         for program in (f".venv/bin/python{other}", ".venv/bin/python", f"bin/python{other}"):
             write_program(folder / program, trap)
         for name in ("python", "python3", f"python{other}"):
@@ -336,7 +337,7 @@ def hostile(script: Path, tmp_path: Path, other: str, monkeypatch: pytest.Monkey
         )
         (folder / "setup.py").write_text(f"open({str(marker)!r}, 'w')\n")
         (folder / "sitecustomize.py").write_text(f"open({str(marker)!r}, 'w')\n")
-    monkeypatch.chdir(script.parent)
+    monkeypatch.chdir(source.parent)
     return marker
 
 
@@ -347,49 +348,49 @@ def write_program(path: Path, text: str) -> None:
 
 
 @BOTH
-def test_nothing_beside_the_source_decides(script: Path, hostile: Path, verb: Verb) -> None:
-    assert verb(write_script(script)).base == host_python().base
+def test_nothing_beside_the_source_decides(source: Path, hostile: Path, verb: Verb) -> None:
+    assert verb(write_source(source)).base == host_python().base
     assert not hostile.exists()
 
 
 @BOTH
 def test_nothing_beside_the_source_decides_where_a_python_must_be_found(
-    script: Path, hostile: Path, other: str, verb: Verb
+    source: Path, hostile: Path, other: str, verb: Verb
 ) -> None:
-    write_script(script, requires_python=f"=={other}.*")
-    python = verb(script)
+    write_source(source, requires_python=f"=={other}.*")
+    python = verb(source)
     assert python.minor == other
-    assert not Path(python.base).is_relative_to(script.parent.parent)
+    assert not Path(python.base).is_relative_to(source.parent.parent)
     assert not hostile.exists()
 
 
 @BOTH
 def test_nothing_beside_the_source_decides_where_none_is_found(
-    script: Path, hostile: Path, verb: Verb
+    source: Path, hostile: Path, verb: Verb
 ) -> None:
     with pytest.raises(NoPython):
-        verb(write_script(script, requires_python=">=3.99"))
+        verb(write_source(source, requires_python=">=3.99"))
     assert not hostile.exists()
 
 
 @BOTH
 def test_relative_entries_of_the_search_path_are_not_looked_into(
-    *, script: Path, hostile: Path, other: str, verb: Verb, monkeypatch: pytest.MonkeyPatch
+    *, source: Path, hostile: Path, other: str, verb: Verb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entries = (".", "", "bin", "../bin", ".venv/bin", "./.venv/bin", "~/bin")
     monkeypatch.setenv("PATH", os.pathsep.join(entries), prepend=os.pathsep)
-    python = verb(write_script(script, requires_python=f"=={other}.*"))
-    assert not Path(python.base).is_relative_to(script.parent.parent)
+    python = verb(write_source(source, requires_python=f"=={other}.*"))
+    assert not Path(python.base).is_relative_to(source.parent.parent)
     assert not hostile.exists()
 
 
 def test_a_relative_entry_alone_finds_nothing(
-    script: Path, hostile: Path, other: str, home: Home, monkeypatch: pytest.MonkeyPatch
+    source: Path, hostile: Path, other: str, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "bin")
     monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(home.path / "none"))
     with pytest.raises(NoPython):
-        start(write_script(script, requires_python=f"=={other}.*"))
+        start(write_source(source, requires_python=f"=={other}.*"))
     assert not hostile.exists()
 
 
@@ -402,12 +403,12 @@ def test_the_search_path_for_interpreters_has_no_relative_entries(
 
 
 def test_the_users_own_broken_configuration_stops_no_start(
-    home: Home, script: Path, other: str
+    home: Home, source: Path, other: str
 ) -> None:
     configuration = home.path / "config" / "uv" / "uv.toml"
     configuration.parent.mkdir(parents=True)
     configuration.write_text("no such toml")
-    assert at_start(write_script(script, requires_python=f"=={other}.*")).minor == other
+    assert at_start(write_source(source, requires_python=f"=={other}.*")).minor == other
 
 
 # Discovery never yields a Python that is itself somebody's virtual environment
@@ -428,7 +429,7 @@ def venv(tmp_path: Path, other: str, pythons: dict[str, Path]) -> Path:
 @pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX", None])
 def test_an_active_virtual_environment_is_not_found(
     *,
-    script: Path,
+    source: Path,
     venv: Path,
     other: str,
     verb: Verb,
@@ -438,39 +439,39 @@ def test_an_active_virtual_environment_is_not_found(
     if variable is not None:
         monkeypatch.setenv(variable, str(venv))
     monkeypatch.setenv("PATH", str(venv / "bin"), prepend=os.pathsep)
-    python = verb(write_script(script, requires_python=f"=={other}.*"))
+    python = verb(write_source(source, requires_python=f"=={other}.*"))
     assert python.minor == other
     assert not Path(python.base).is_relative_to(venv)
 
 
 @pytest.mark.parametrize("request_form", ["{}", "python{}", "cpython-{}", "cpython@{}"])
 def test_an_active_virtual_environment_is_not_found_by_request(
-    script: Path, venv: Path, other: str, request_form: str, monkeypatch: pytest.MonkeyPatch
+    source: Path, venv: Path, other: str, request_form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIRTUAL_ENV", str(venv))
     monkeypatch.setenv("PATH", str(venv / "bin"), prepend=os.pathsep)
-    synced = sync(write_script(script), python=request_form.format(other))
+    synced = sync(write_source(source), python=request_form.format(other))
     assert synced.record.python.minor == other
     assert not Path(synced.record.python.base).is_relative_to(venv)
 
 
 def test_the_interpreter_of_a_virtual_environment_is_refused_with_the_reason(
-    script: Path, venv: Path
+    source: Path, venv: Path
 ) -> None:
     with pytest.raises(NoPython) as refused:
-        sync(write_script(script), python=str(venv / "bin" / "python"))
+        sync(write_source(source), python=str(venv / "bin" / "python"))
     assert "belongs to a virtual environment" in str(refused.value)
 
 
 def test_an_active_conda_environment_does_not_replace_the_hosts_python(
-    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conda = throw_away_base(tmp_path / "conda")
     (tmp_path / "conda" / "conda-meta").mkdir()
     monkeypatch.setenv("CONDA_PREFIX", str(tmp_path / "conda"))
     monkeypatch.setenv("CONDA_DEFAULT_ENV", "work")
     monkeypatch.setenv("PATH", str(conda.parent), prepend=os.pathsep)
-    assert at_start(write_script(script)).base == host_python().base
+    assert at_start(write_source(source)).base == host_python().base
 
 
 # for pyenv, asdf and mise the real interpreters instead of their shims
@@ -502,27 +503,27 @@ def shims(
 
 @BOTH
 @pytest.mark.usefixtures("shims")
-def test_the_interpreters_behind_shims_are_found(script: Path, other: str, verb: Verb) -> None:
-    assert verb(write_script(script, requires_python=f"=={other}.*")).minor == other
+def test_the_interpreters_behind_shims_are_found(source: Path, other: str, verb: Verb) -> None:
+    assert verb(write_source(source, requires_python=f"=={other}.*")).minor == other
 
 
 def test_virtual_environments_of_a_version_manager_are_not_found(
-    script: Path, shims: Path, venv: Path, other: str
+    source: Path, shims: Path, venv: Path, other: str
 ) -> None:
     """As pyenv-virtualenv keeps them among the versions; ``~`` sorts behind all of those."""
     shutil.copytree(venv, shims / "~project", symlinks=True)
     (shims / "0-project").symlink_to(venv)
-    python = at_start(write_script(script, requires_python=f"=={other}.*"))
+    python = at_start(write_source(source, requires_python=f"=={other}.*"))
     assert Path(python.base).parent.parent == shims / f"{other}.0"
 
 
 def test_the_users_own_pyenv_works_with_its_shims_first(
-    script: Path, other: str, monkeypatch: pytest.MonkeyPatch
+    source: Path, other: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = os.environ.get("PYENV_ROOT", "")
     if not Path(root, "shims", f"python{other}").exists():
         pytest.skip("pyenv is not in use")
     monkeypatch.setenv("PATH", f"{root}/shims{os.pathsep}{os.defpath}")
-    python = at_start(write_script(script, requires_python=f"=={other}.*"))
+    python = at_start(write_source(source, requires_python=f"=={other}.*"))
     assert python.minor == other
     assert "shims" not in Path(python.base).parts

@@ -30,11 +30,7 @@ from tests.stage import (
     write_script,
 )
 
-
-@pytest.fixture(autouse=True)
-def own_home(home: Home) -> None:
-    """Never let a test here reach the user's own home."""
-    assert Context().store.home == home.scriptenv
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -14,13 +14,14 @@ import pytest
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context, Kept
 from ipy_scriptenv.interpreters import host_python
-from ipy_scriptenv.kernels.borrow import from_host
+from ipy_scriptenv.kernels.borrow import pinned
 from ipy_scriptenv.kernels.layer import layer_list, layer_name
 from tests.conftest import Home, Layers
-from tests.jupyter_server import Execution, Json, JupyterServer, Kernel, Refused, running_lab
-from tests.kernels import kernelspec_of, online, wait_until
+from tests.index.build import hash_locked
+from tests.jupyter_server import Execution, JupyterServer, Kernel, Refused, running_lab
+from tests.kernels import kernelspec_of, wait_until
 from tests.lifecycle import command, environment_of, inodes, kernelspecs
-from tests.stage import installed, record_of, start, state_of, write_notebook
+from tests.stage import installed, record_of, start, state_of, sync, write_notebook
 
 ALPHA = '# /// script\n# dependencies = ["alpha<2"]\n# ///\nimport alpha\nalpha.__version__'
 BETA = '# /// script\n# dependencies = ["beta"]\n# ///\nimport beta\nbeta.__version__'
@@ -35,24 +36,10 @@ def shared(module_home: Home) -> Iterator[JupyterServer]:
         yield server
 
 
-@contextmanager
-def opened(
-    lab: JupyterServer, path: str, kernel_name: str = "scriptenv"
-) -> Iterator[tuple[Json, Kernel]]:
-    """Open a notebook as JupyterLab does; close it, with its kernel, at the end."""
-    session = lab.create_session(path, kernel_name)
-    try:
-        with lab.connect(session["kernel"]["id"]) as kernel:
-            yield session, kernel
-    finally:
-        lab.delete_session(session["id"])
-
-
 def synced(lab: JupyterServer, path: str, cell: str = ALPHA) -> Path:
-    """Write a notebook, run its cell and close it; give its path on disk."""
+    """Write a notebook and sync it, as the command line does; give its path on disk."""
     written = write_notebook(lab.root / path, cell)
-    with opened(lab, path) as (_, kernel):
-        assert kernel.execute(cell).status == "ok"
+    sync(written)
     return written
 
 
@@ -86,7 +73,9 @@ def test_the_extension_is_switched_on_by_being_installed(shared: JupyterServer) 
 
 
 def test_a_renamed_notebook_takes_its_environment_along(shared: JupyterServer) -> None:
-    old = synced(shared, "one.ipynb")
+    old = write_notebook(shared.root / "one.ipynb", ALPHA)
+    with shared.opened("one.ipynb") as (_, kernel):
+        assert kernel.execute(ALPHA).status == "ok"
     packages = inodes(environment_of(old))
 
     shared.rename("one.ipynb", "two.ipynb")
@@ -95,7 +84,7 @@ def test_a_renamed_notebook_takes_its_environment_along(shared: JupyterServer) -
     assert inodes(followed(new)) == packages
     assert not environment_of(old).exists()
     assert state_of(new) == "in-sync"
-    with opened(shared, "two.ipynb") as (_, kernel):
+    with shared.opened("two.ipynb") as (_, kernel):
         done = kernel.execute(ALPHA)
         assert (done.result, done.stdout) == ("'1.1'", "")  # nothing is told: nothing is done
         assert prefix(kernel) == environment_of(new)
@@ -172,7 +161,7 @@ def test_a_notebook_that_replaces_another_replaces_its_environment(shared: Jupyt
 
     wait_until(lambda: not environment_of(one).exists(), what="the move")
     assert inodes(environment_of(two)) == packages
-    with opened(shared, "older.ipynb") as (_, kernel):
+    with shared.opened("older.ipynb") as (_, kernel):
         assert kernel.execute("import alpha\nalpha.__version__").result == "'1.1'"
 
 
@@ -182,7 +171,7 @@ def test_a_copy_never_shares_an_environment(shared: JupyterServer) -> None:
 
     copied = shared.request("POST", "api/contents", {"copy_from": "original.ipynb"})["path"]
     assert not environment_of(shared.root / copied).exists()
-    with opened(shared, copied) as (_, kernel):
+    with shared.opened(copied) as (_, kernel):
         assert prefix(kernel) == environment_of(shared.root / copied)
         assert kernel.execute(BETA).result == "'1.0'"
     shared.rename(copied, "renamed-copy.ipynb")
@@ -217,7 +206,7 @@ def test_a_rename_under_a_running_kernel_waits_for_its_restart(shared: JupyterSe
     """The whole story of ``Untitled.ipynb``: run, renamed, and a new one made."""
     first = write_notebook(shared.root / "Untitled.ipynb", ALPHA)
     new = shared.root / "analysis.ipynb"
-    with opened(shared, "Untitled.ipynb") as (session, kernel):
+    with shared.opened("Untitled.ipynb") as (session, kernel):
         assert kernel.execute(ALPHA).result == "'1.1'"
         packages, place = inodes(environment_of(first)), environment_of(first)
         shared.rename("Untitled.ipynb", "analysis.ipynb")
@@ -226,7 +215,7 @@ def test_a_rename_under_a_running_kernel_waits_for_its_restart(shared: JupyterSe
         assert kernel.execute("alpha.__version__").result == "'1.1'"
 
         write_notebook(first, BETA)
-        with opened(shared, "Untitled.ipynb") as (_, other):
+        with shared.opened("Untitled.ipynb") as (_, other):
             assert prefix(other).name.startswith("ephemeral-")
             assert other.execute(BETA).result == "'1.0'"
             told = command("sync", first, "--json")
@@ -240,7 +229,7 @@ def test_a_rename_under_a_running_kernel_waits_for_its_restart(shared: JupyterSe
         assert (done.result, done.stdout) == ("'1.1'", "")
         assert inodes(environment_of(new)) == packages
 
-        with opened(shared, "Untitled.ipynb") as (_, other):
+        with shared.opened("Untitled.ipynb") as (_, other):
             assert prefix(other) == place
             assert other.execute(BETA).result == "'1.0'"
     assert record_of(place).source.path == str(first)
@@ -249,7 +238,7 @@ def test_a_rename_under_a_running_kernel_waits_for_its_restart(shared: JupyterSe
 def test_a_renamed_folder_with_a_running_kernel_is_followed(shared: JupyterServer) -> None:
     write_notebook(shared.root / "draft" / "nb.ipynb", ALPHA)
     idle = synced(shared, "draft/idle.ipynb")
-    with opened(shared, "draft/nb.ipynb") as (session, kernel):
+    with shared.opened("draft/nb.ipynb") as (session, kernel):
         assert kernel.execute(ALPHA).result == "'1.1'"
         place = prefix(kernel)
         shared.rename("draft", "final")
@@ -276,7 +265,7 @@ def test_a_notebook_that_names_its_own_kernel_still_opens_on_it_after_a_rename(
     followed(new)
 
     assert kernelspec_of(old) in shared.kernelspecs()
-    with opened(shared, "renamed-named.ipynb", kernelspec_of(old)) as (_, kernel):
+    with shared.opened("renamed-named.ipynb", kernelspec_of(old)) as (_, kernel):
         assert prefix(kernel) == environment_of(new)
         assert kernel.execute(ALPHA).result == "'1.1'"
 
@@ -307,13 +296,20 @@ def prepared(home: Home) -> Path:
 
 
 def can_borrow() -> bool:
-    with tempfile.TemporaryDirectory() as folder:
-        return from_host(layer_list().decode(), Path(folder) / "site-packages")
+    """Say whether what the layer lists is installed beside JupyterLab in the same versions."""
+    listed = pinned(layer_list().decode())
+    with suppress(metadata.PackageNotFoundError):
+        return all(metadata.version(each.name) in each.specifier for each in listed)
+    return False
 
 
-@online
-def test_the_server_prepares_the_kernel_in_the_background(home: Home, tmp_path: Path) -> None:
+def test_the_server_prepares_the_kernel_in_the_background(
+    home: Home, offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So that nobody waits for it who opens the first notebook."""
+    listing = tmp_path / "layer.txt"
+    listing.write_text(hash_locked(offline / "many_files-1.0-py3-none-any.whl"))
+    monkeypatch.setenv("SCRIPTENV_LAYER_LOCK", str(listing))
     with running_lab(tmp_path / "work") as lab:
         wait_until(prepared(home).exists, timeout=120, what="the layer")
         assert "could not be prepared" not in log_of(lab)
@@ -330,7 +326,7 @@ def test_the_server_prepares_the_kernel_without_network(
     with running_lab(tmp_path / "work") as lab:
         wait_until(prepared(home).exists, timeout=120, what="the layer")
         write_notebook(lab.root / "nb.ipynb", ALPHA)
-        with opened(lab, "nb.ipynb") as (_, kernel):
+        with lab.opened("nb.ipynb") as (_, kernel):
             assert kernel.execute(ALPHA).result == "'1.1'"
 
 

@@ -7,7 +7,6 @@ import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from ipy_scriptenv import environments
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.store import Store
 from tests.conftest import Home
-from tests.jupyter_server import Execution, Json, JupyterServer, Kernel, running_lab
+from tests.jupyter_server import Execution, JupyterServer, running_lab
 from tests.kernels import kernelspec_of
 from tests.stage import environment_of, write_notebook
 
@@ -37,19 +36,6 @@ def lab(home: Home) -> Iterator[JupyterServer]:
     """Run one server for all tests here; each has notebooks of its own."""
     with running_lab(home.path.parent / "work") as server:
         yield server
-
-
-@contextmanager
-def opened(
-    lab: JupyterServer, path: str, kernel_name: str = "scriptenv"
-) -> Iterator[tuple[Json, Kernel]]:
-    """Open a notebook as JupyterLab does; close it, with its kernel, at the end."""
-    session = lab.create_session(path, kernel_name)
-    try:
-        with lab.connect(session["kernel"]["id"]) as kernel:
-            yield session, kernel
-    finally:
-        lab.delete_session(session["id"])
 
 
 def prefix(execution: Execution) -> Path:
@@ -84,7 +70,7 @@ def test_a_start_puts_the_kernel_of_the_notebook_into_the_picker(lab: JupyterSer
     path = write_notebook(lab.root / "picker.ipynb", ALPHA)
     assert kernelspec_of(path) not in lab.kernelspecs()
 
-    with opened(lab, "picker.ipynb"):
+    with lab.opened("picker.ipynb"):
         found = lab.kernelspecs()[kernelspec_of(path)]
 
     assert found["spec"]["display_name"] == "scriptenv: picker.ipynb"
@@ -97,7 +83,7 @@ def test_a_notebook_on_the_generic_kernel_runs_in_its_own_environment(lab: Jupyt
     one = write_notebook(lab.root / "own-one.ipynb", ALPHA)
     two = write_notebook(lab.root / "own-two.ipynb", "1")
 
-    with opened(lab, "own-one.ipynb") as (_, first), opened(lab, "own-two.ipynb") as (_, second):
+    with lab.opened("own-one.ipynb") as (_, first), lab.opened("own-two.ipynb") as (_, second):
         assert prefix(first.execute(WHERE)) == environment_of(one)
         assert prefix(second.execute(WHERE)) == environment_of(two)
 
@@ -109,7 +95,7 @@ def test_the_first_cell_installs_what_is_missing_and_shows_only_its_own_output(
 ) -> None:
     path = write_notebook(lab.root / "first.ipynb", ALPHA)
 
-    with opened(lab, "first.ipynb") as (_, kernel):
+    with lab.opened("first.ipynb") as (_, kernel):
         silent = kernel.execute("import sys", silent=True)
         assert silent.status == "ok"
         assert not has_alpha(environment_of(path))
@@ -123,7 +109,7 @@ def test_the_first_cell_installs_what_is_missing_and_shows_only_its_own_output(
 def test_a_restart_keeps_the_environment_as_it_was_executed_last(lab: JupyterServer) -> None:
     path = write_notebook(lab.root / "restart.ipynb", ALPHA)
 
-    with opened(lab, "restart.ipynb") as (session, kernel):
+    with lab.opened("restart.ipynb") as (session, kernel):
         assert kernel.execute(ALPHA).result == "'1.1'"
         assert kernel.execute(BETA).result == "'1.0'"  # executed, but not saved
         lab.restart_kernel(session["kernel"]["id"])
@@ -140,7 +126,7 @@ def test_a_restart_keeps_the_environment_as_it_was_executed_last(lab: JupyterSer
 def test_a_kernel_that_is_killed_comes_back_in_its_environment(lab: JupyterServer) -> None:
     path = write_notebook(lab.root / "killed.ipynb", ALPHA)
 
-    with opened(lab, "killed.ipynb") as (session, kernel):
+    with lab.opened("killed.ipynb") as (session, kernel):
         assert kernel.execute(ALPHA).result == "'1.1'"
         before = kernel.execute("import os\nos.getpid()")
         os.kill(int(before.result or 0), signal.SIGKILL)
@@ -153,7 +139,7 @@ def test_a_kernel_that_is_killed_comes_back_in_its_environment(lab: JupyterServe
 def test_a_change_of_kernel_leads_into_the_environment_and_out_of_it(lab: JupyterServer) -> None:
     path = write_notebook(lab.root / "change.ipynb", ALPHA, kernel_name="python3")
 
-    with opened(lab, "change.ipynb", "python3") as (session, kernel):
+    with lab.opened("change.ipynb", "python3") as (session, kernel):
         assert prefix(kernel.execute(WHERE)) != environment_of(path)
         for name in ("scriptenv", kernelspec_of(path)):
             changed = lab.change_kernel(session["id"], name)
@@ -202,7 +188,7 @@ def test_a_renamed_notebook_keeps_its_environment_until_the_kernel_is_restarted(
     before = write_notebook(lab.root / "before.ipynb", ALPHA)
     old = environment_of(before)
 
-    with opened(lab, "before.ipynb") as (session, kernel):
+    with lab.opened("before.ipynb") as (session, kernel):
         assert kernel.execute(ALPHA).result == "'1.1'"
         told_before = kernel.execute("%scriptenv status")
         lab.rename("before.ipynb", "after.ipynb")
@@ -226,7 +212,7 @@ def test_a_renamed_notebook_keeps_its_environment_until_the_kernel_is_restarted(
 def test_a_notebook_in_a_renamed_folder_starts_where_the_folder_is_now(lab: JupyterServer) -> None:
     write_notebook(lab.root / "draft" / "nb.ipynb", ALPHA)
 
-    with opened(lab, "draft/nb.ipynb") as (session, kernel):
+    with lab.opened("draft/nb.ipynb") as (session, kernel):
         assert folder(kernel.execute(WHERE)) == lab.root / "draft"
         lab.rename("draft", "final")
         lab.restart_kernel(session["kernel"]["id"])
@@ -242,23 +228,23 @@ def test_a_copy_that_names_the_kernel_of_its_original_gets_its_own_environment(
     lab: JupyterServer,
 ) -> None:
     original = write_notebook(lab.root / "original.ipynb", ALPHA)
-    with opened(lab, "original.ipynb") as (_, kernel):
+    with lab.opened("original.ipynb") as (_, kernel):
         assert kernel.execute(ALPHA).result == "'1.1'"
     name = kernelspec_of(original)
     write_notebook(original, ALPHA, kernel_name=name)
     copied = lab.request("POST", "api/contents", {"copy_from": "original.ipynb"})["path"]
 
-    with opened(lab, copied, name) as (_, kernel):
+    with lab.opened(copied, name) as (_, kernel):
         assert prefix(kernel.execute(WHERE)) == environment_of(lab.root / copied)
         assert kernel.execute(NEWER_ALPHA).result == "'2.0'"
-    with opened(lab, "original.ipynb", name) as (_, kernel):
+    with lab.opened("original.ipynb", name) as (_, kernel):
         assert kernel.execute("import alpha\nalpha.__version__").result == "'1.1'"
 
 
 def test_a_start_that_fails_gives_a_kernel_that_explains(lab: JupyterServer) -> None:
     path = write_notebook(lab.root / "no-python.ipynb", NO_SUCH_PYTHON)
 
-    with opened(lab, "no-python.ipynb") as (session, kernel):
+    with lab.opened("no-python.ipynb") as (session, kernel):
         failed = kernel.execute("print('ran')")
         assert kernel.execute("raise SystemExit", silent=True).status == "ok"
         write_notebook(path, ALPHA)
@@ -279,7 +265,7 @@ def test_a_start_that_fails_gives_a_kernel_that_explains(lab: JupyterServer) -> 
 def test_a_restart_that_fails_gives_a_kernel_that_explains(lab: JupyterServer) -> None:
     path = write_notebook(lab.root / "restarted.ipynb", ALPHA)
 
-    with opened(lab, "restarted.ipynb") as (session, kernel):
+    with lab.opened("restarted.ipynb") as (session, kernel):
         assert kernel.execute(ALPHA).result == "'1.1'"
         write_notebook(path, NO_SUCH_PYTHON)
         lab.restart_kernel(session["kernel"]["id"])
@@ -318,7 +304,7 @@ def test_a_start_does_not_wait_for_one_who_changes_a_sound_environment(
     home: Home, lab: JupyterServer
 ) -> None:
     path = write_notebook(lab.root / "busy.ipynb", ALPHA)
-    with opened(lab, "busy.ipynb"):
+    with lab.opened("busy.ipynb"):
         name = environments.name_of(environments.locate(path))
 
     with exclusive(Store(home.scriptenv).lock(name), timeout=10):

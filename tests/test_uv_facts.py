@@ -318,6 +318,8 @@ def test_an_environment_is_made_without_packages_and_byte_code(work: Path) -> No
     assert installed(environment) == set()
     assert not [*environment.rglob("*.pyc")]
     assert "relocatable = true" in (environment / "pyvenv.cfg").read_text()
+    sync(write_script(work / "a.py", "beta"), environment)
+    assert not [*site_of(environment).glob("[ab]*/**/*.pyc")], "a sync compiles nothing either"
 
 
 def test_an_environment_without_its_configuration_leads_uv_to_the_base_interpreter(

@@ -95,7 +95,8 @@ def serving(folder: Path, *, user: str | None = None) -> Iterator[WebIndex]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     index.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # It looks that often, in seconds, whether it is to end.
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield index

@@ -14,6 +14,7 @@ import pytest
 
 from ipy_scriptenv.store import Store
 from tests.conftest import Home, _go_offline, _move_in
+from tests.index.build import hash_locked
 from tests.kernels import block
 from tests.stage import environment_of, sync, write_notebook, write_script
 
@@ -95,11 +96,5 @@ def stage(index: Path, uv_cache: Path) -> Iterator[Stage]:
 
 def _layer_list(index: Path, listing: Path) -> Path:
     """Write a hash-locked list of packages of the local index, and give its path."""
-    lines = []
-    for each in _IN_LAYER:
-        wheel = index / f"{each}-py3-none-any.whl"
-        name, _, version = each.partition("-")
-        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        lines.append(f"{name.replace('_', '-')}=={version} --hash=sha256:{digest}")
-    listing.write_text("\n".join([*lines, ""]))
+    listing.write_text(hash_locked(*(index / f"{each}-py3-none-any.whl" for each in _IN_LAYER)))
     return listing

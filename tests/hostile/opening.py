@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ipy_scriptenv import cli
 from tests.conftest import Home
 from tests.hostile.ears import Ears, our_processes
 from tests.hostile.pictures import changed, picture
 from tests.kernels import Kernel
+from tests.stage import commented
 
-__all__ = ["Answer", "ask", "by_itself", "untouched"]
+__all__ = ["assert_untouched", "by_itself", "debugger"]
 
 # What VS Code sends on every connect, in kind.
 _START_UP = (
@@ -28,8 +23,18 @@ _START_UP = (
     "def __probe():\n    import builtins\n    return dir(builtins)\n__probe()\ndel __probe",
 )
 _BEGUN = ("import js", "import json; json.", "import mine; mine.", "from jedi import ", "import ")
-_BEGUN_TOO = ("import numpy as np; np.", "%scri", "open('", "seen.")
-_NAMES = ("json", "print", "seen", "mine", "numpy", "str.join")
+_BEGUN_TOO = ("import numpy as np; np.", "from mine import ", "%scri", "%load_ext ipy_", "open('")
+_NAMES = ("json", "print", "seen", "mine", "jedi", "numpy", "str.join")
+_INCOMPLETE = ("import json\njson.", "def f():", "%scriptenv sync")
+_INSTALLING = commented('dependencies = ["alpha", "evil-sdist"]', "seen = 1")
+_DEBUGGING = {
+    "clientID": "test",
+    "adapterID": "",
+    "pathFormat": "path",
+    "linesStartAt1": True,
+    "columnsStartAt1": True,
+    "supportsVariableType": True,
+}
 _HISTORY = {"hist_access_type": "tail", "n": 9, "output": False, "raw": True}
 
 
@@ -45,43 +50,19 @@ def by_itself(kernel: Kernel, *, shortly: bool = False) -> None:
         kernel.inspect("mine")
         return
     assert kernel.request("kernel_info_request", {})["status"] == "ok"
-    assert kernel.request("is_complete_request", {"code": "import json\njson."})
+    for code in _INCOMPLETE:
+        assert kernel.request("is_complete_request", {"code": code})["status"] != "error"
     assert kernel.request("comm_info_request", {"target_name": "x"})["status"] == "ok"
     assert kernel.request("history_request", _HISTORY)
     for silent, history in ((True, True), (True, False), (False, False)):
-        done = kernel.execute("seen = 1", silent=silent, store_history=history)
-        assert done.status == "ok", done.traceback
+        done = kernel.execute(_INSTALLING, silent=silent, store_history=history)
+        assert (done.status, done.shown) == ("ok", []), done.traceback
     for code in _START_UP:
         assert kernel.execute(code, store_history=False).status == "ok"
-    for code in (*_BEGUN, *_BEGUN_TOO):
+    for code in (*_BEGUN, *_BEGUN_TOO, "seen.", "print(seen.bit_"):
         kernel.complete(code)
     for name in _NAMES:
         kernel.inspect(name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a call of the command line gave."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        return dict(json.loads(self.out))
-
-
-def ask(*words: str | Path) -> Answer:
-    """Call the command line, in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    code = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            cli.main([str(word) for word in words])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-    return Answer(code=code, out=out.getvalue(), err=err.getvalue())
 
 
 _ENVIRONMENT = (
@@ -113,8 +94,15 @@ _ALLOWED = re.compile(
 """What the contract lets a start write, the files of IPython and Jupyter for a kernel included."""
 
 
+def debugger(kernel: Kernel) -> None:
+    """Send what a front end sends whose debugger is open; it has a process that stays."""
+    assert kernel.debug("debugInfo", 1)["success"]
+    assert kernel.debug("initialize", 2, **_DEBUGGING)["success"]
+    kernel.debug("disconnect", 3, restart=False, terminateDebuggee=False)
+
+
 @contextmanager
-def untouched(home: Home, folder: Path, marks: Path, ears: Ears) -> Iterator[None]:
+def assert_untouched(home: Home, folder: Path, marks: Path, ears: Ears) -> Iterator[None]:
     """Check that between here and the end nothing ran, nothing was installed, nothing left behind.
 
     The folder of temporary files is ``TMPDIR``; uv's cache is one of the test's own.

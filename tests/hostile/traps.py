@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.conftest import Home
 
-__all__ = ["FOLDERS", "LINKS", "PIPES", "Stage", "nobody_reads"]
+__all__ = ["FOLDERS", "LINKS", "PIPES", "Stage", "assert_nobody_reads"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +214,7 @@ PIPES: tuple[Callable[[Stage], Path], ...] = (
 
 
 @contextmanager
-def nobody_reads(pipe: Path) -> Iterator[None]:
+def assert_nobody_reads(pipe: Path) -> Iterator[None]:
     """Check that nobody waits for a pipe to tell something; who does is let go."""
     waiting = threading.Event()
     over = threading.Event()

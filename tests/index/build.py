@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["DISTRIBUTIONS", "EVIL_SDIST", "Distribution", "build_index"]
+__all__ = ["DISTRIBUTIONS", "EVIL_SDIST", "Distribution", "build_index", "hash_locked"]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can hold
 
@@ -177,6 +177,16 @@ def build_index(folder: Path) -> Path:
         (folder / distribution.wheel_name).write_bytes(_wheel(distribution))
     (folder / "evil_sdist-1.0.tar.gz").write_bytes(_sdist("evil_sdist-1.0", EVIL_SDIST))
     return folder
+
+
+def hash_locked(*wheels: Path) -> str:
+    """Give the hash-locked list of some wheels, as the kernel layer is made of one."""
+    lines = []
+    for wheel in wheels:
+        name, version, *_ = wheel.name.split("-")
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        lines.append(f"{name.replace('_', '-')}=={version} --hash=sha256:{digest}\n")
+    return "".join(lines)
 
 
 def _wheel(distribution: Distribution) -> bytes:
