@@ -21,7 +21,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: .venv/.installed ## run the quickstart notebook in its own environment, show what came out
@@ -48,8 +48,12 @@ lint: .venv/.installed ## style, formatting, types and who may import whom
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: .venv/.installed ## time starts of kernels against a plain ipykernel
-	$(BIN)/python benchmarks/start.py
+bench: .venv/.bench ## measure all figures, ours and the rivals'; renew docs/benchmarks.md
+	$(BIN)/python -m benchmarks --write
+
+.PHONY: bench-quick
+bench-quick: .venv/.installed ## the ratios to a plain ipykernel, ours alone; two minutes
+	$(BIN)/python -m benchmarks --quick
 
 .PHONY: crash
 crash: .venv/.installed ## kill operations at 500 random moments, look at what is left
@@ -65,6 +69,10 @@ layer: .venv/.installed ## renew the list of packages of the kernel layer, for a
 clean: ## remove what the other targets have made in this folder
 	rm -rf .venv dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find ipy_scriptenv tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.bench: .venv/.installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
+	@touch $@
 
 # The kernelspec is copied into .venv at installation, the package is not.
 .venv/.installed: pyproject.toml $(wildcard kernelspecs/scriptenv/* jupyter_server_config.d/*)

@@ -1,12 +1,13 @@
 """Measure what grows with the number of environments: ``benchmarks/many.py [-n 10000]``.
 
 Makes a home with that many environments, as far as anything but a kernel looks at them, then times
-``list``, ``prune`` and get-or-init of one. Prints a table.
+``list``, ``prune`` and get-or-init of one. Prints a table, or with ``--json`` all times.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import sys
@@ -21,20 +22,33 @@ ROUNDS = 3
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-n", type=int, default=10_000, help="how many environments")
-    count = parser.parse_args().n
+    parser.add_argument("--json", action="store_true", help="print all times as JSON")
+    chosen = parser.parse_args()
+    times = measure(chosen.n)
+    if chosen.json:
+        print(json.dumps(times))
+        return
+    print(f"{'environments':>12}  {'verb':<24}  seconds")
+    for number, verbs in times.items():
+        for name, found in verbs.items():
+            print(f"{number:>12}  {name:<24}  {statistics.median(found):.3f}")
+
+
+def measure(count: int) -> dict[str, dict[str, list[float]]]:
+    """Give the seconds of each verb, with one environment and with *count*."""
+    times: dict[str, dict[str, list[float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         os.environ.update(
             SCRIPTENV_HOME=str(home / "scriptenv"), JUPYTER_DATA_DIR=str(home / "jupyter")
         )
-        print(f"{'environments':>12}  {'verb':<24}  seconds")
         one = _first(home)
         for number in (1, count):
             _fill(one, home, number)
-            for name, verb in _verbs(one).items():
-                print(f"{number:>12}  {name:<24}  {_seconds(verb):.3f}")
+            times[str(number)] = {name: _seconds(verb) for name, verb in _verbs(one).items()}
+    return times
 
 
 def _first(home: Path) -> Path:
@@ -54,7 +68,8 @@ def _fill(one: Path, home: Path, count: int) -> None:
     from ipy_scriptenv import environments
     from ipy_scriptenv.kernels.specs import register
     from ipy_scriptenv.record import Package
-    from ipy_scriptenv.store import LAUNCHER, RECORD, Store, environment_python
+    from ipy_scriptenv.store import LAUNCHER, RECORD, Store
+    from ipy_scriptenv.venvs import environment_python
 
     store = Store(home / "scriptenv")
     first = store.environment(environments.name_of(environments.locate(one)))
@@ -95,13 +110,13 @@ def _verbs(one: Path) -> dict[str, Callable[[], object]]:
     }
 
 
-def _seconds(verb: Callable[[], object]) -> float:
+def _seconds(verb: Callable[[], object]) -> list[float]:
     times = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
         verb()
         times.append(time.perf_counter() - began)
-    return statistics.median(times)
+    return times
 
 
 if __name__ == "__main__":
