@@ -1,7 +1,8 @@
 """Build the layer out of the host's own ipykernel, without network.
 
 Where the host's interpreter has the ABI that is asked for, its installed ipykernel may be the very
-one that the hash-locked list names. Then its files are copied, each checked against its ``RECORD``.
+one that the hash-locked list names. Then its files are linked, or copied where that cannot be,
+each checked against its ``RECORD``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def from_host(listing: str, site: Path) -> bool:
         if not requirement.specifier.contains(found.version, prereleases=True):
             return False
         distributions.append(found)
-    if distributions and all(_copy(found, site) for found in distributions):
+    if distributions and all(_take(found, site) for found in distributions):
         return True
     shutil.rmtree(site)
     site.mkdir()
@@ -57,7 +58,7 @@ def pinned(listing: str) -> list[Requirement]:
     return found
 
 
-def _copy(distribution: metadata.Distribution, site: Path) -> bool:
+def _take(distribution: metadata.Distribution, site: Path) -> bool:
     if distribution.read_text("direct_url.json") is not None:
         return False
     for path in distribution.files or ():
@@ -65,15 +66,20 @@ def _copy(distribution: metadata.Distribution, site: Path) -> bool:
         if pure.is_absolute() or ".." in pure.parts or path.suffix == ".pyc":
             # Scripts and shared data stand outside; byte code is made anew.
             continue
+        source = Path(str(path.locate()))
         try:
-            data = Path(str(path.locate())).read_bytes()
+            data = source.read_bytes()
         except OSError:
             return False
         if path.hash is not None and not _is_intact(data, path.hash.mode, path.hash.value):
             return False
         target = site / pure
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
+        try:
+            # Installers put new files in the place of old ones: a link keeps what it was.
+            target.hardlink_to(source)
+        except OSError:
+            target.write_bytes(data)
     return distribution.files is not None
 
 

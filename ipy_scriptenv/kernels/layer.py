@@ -9,6 +9,7 @@ holds exactly what its source declares.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -32,7 +33,7 @@ from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Python
 from ipy_scriptenv.store import Store
 from ipy_scriptenv.uv import Uv
-from ipy_scriptenv.venvs import environment_python, site_packages
+from ipy_scriptenv.venvs import site_packages
 
 __all__ = [
     "Layer",
@@ -128,6 +129,7 @@ def ensure_layer(store: Store, uv: Uv, python: Python) -> Layer:
             with explained(build):
                 ready = _build(build, heir, python, final=store.layers / name)
                 ready.rename(store.layers / name)
+            _compile_later(python, store.layers / name / "site-packages")
         finally:
             remove_tree(build)
     found = find_layer(store, name)
@@ -200,7 +202,7 @@ def _build(build: Path, uv: Uv, python: Python, *, final: Path) -> Path:
         listing = build / "layer.txt"
         listing.write_bytes(text)
         _install(uv, environment, listing)
-    _compile(environment, site, final / "site-packages", uv.cancel)
+    _compile(python, site, final / "site-packages", uv.cancel)
     site.rename(ready / "site-packages")
     info = _describe(ready / "site-packages", python)
     write_atomically(ready / _INFO, json.dumps(asdict(info), indent=1).encode())
@@ -217,15 +219,26 @@ def _install(uv: Uv, environment: Path, listing: Path) -> None:
         raise
 
 
-def _compile(environment: Path, site: Path, final: Path, cancel: Cancel) -> None:
-    """Compile for its final place what a kernel imports, so that no start has to."""
-    script = Path(__file__).with_name("first_imports.py")
-    argv = [str(environment_python(environment)), "-I", str(script), str(site), str(final)]
+def _compile(python: Python, site: Path, final: Path, cancel: Cancel) -> None:
+    """Compile for its final place what a start imports, so that none has to."""
+    argv = _importing(python, "early", site, final)
     # What it says or how it ends is no matter: a start compiles what is missing.
-    finished = processes.run(argv, cwd=environment, env=settings.child_environment(), cancel=cancel)
+    finished = processes.run(argv, cwd=site, env=settings.child_environment(), cancel=cancel)
     if finished.cancelled:
         msg = "Preparing the kernel was interrupted."
         raise Interrupted(msg)
+
+
+def _compile_later(python: Python, site: Path) -> None:
+    """Compile in the background what a kernel imports after its start."""
+    argv = _importing(python, "later", site, site)
+    with contextlib.suppress(OSError):
+        processes.start_idle(argv, cwd=site, env=settings.child_environment())
+
+
+def _importing(python: Python, part: str, site: Path, final: Path) -> list[str]:
+    script = Path(__file__).with_name("first_imports.py")
+    return [python.base, "-I", "-S", str(script), part, str(site), str(final)]
 
 
 def _describe(site: Path, python: Python) -> Layer:
