@@ -67,8 +67,9 @@ def _fill(one: Path, home: Path, count: int) -> None:
     """Copy the first environment's files until *count* stand, each with a source of its own."""
     from ipy_scriptenv import environments
     from ipy_scriptenv.kernels.specs import register
+    from ipy_scriptenv.layout import LAUNCHER, RECORD
     from ipy_scriptenv.record import Package
-    from ipy_scriptenv.store import LAUNCHER, RECORD, Store
+    from ipy_scriptenv.store import Store
     from ipy_scriptenv.venvs import environment_python
 
     store = Store(home / "scriptenv")

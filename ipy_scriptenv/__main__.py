@@ -1,7 +1,7 @@
 """``jupyter-scriptenv`` and ``python -m ipy_scriptenv``: the command line.
 
-``find SOURCE`` is asked by shells and editors, again and again: where everything is as it should
-be, it is answered here, before the rest of the command line is loaded.
+``find SOURCE`` is asked by shells and editors, again and again. Where everything is as it should
+be, it is answered here, with next to nothing loaded.
 """
 
 from __future__ import annotations
@@ -25,19 +25,37 @@ def main() -> None:
 
 
 def _find(source: str) -> bool:
-    """Print the path of the Python in the environment of a source, if it stands; say whether."""
-    from ipy_scriptenv import settings
-    from ipy_scriptenv.environments.finding import find
-    from ipy_scriptenv.environments.locating import locate
-    from ipy_scriptenv.errors import ScriptEnvError
-    from ipy_scriptenv.store import Store
+    """Print the path of the Python in the environment of a file; say whether that could be done.
+
+    Only where the verb would print the same: the whole command line looks at everything else.
+    """
+    import json
+    from pathlib import Path
+
+    from ipy_scriptenv import layout, settings, venvs
+    from ipy_scriptenv.identity import file_environment_name
 
     try:
-        found = find(locate(source), store=Store(settings.home()))
-    except (ScriptEnvError, OSError):
-        # The whole command line looks again, and explains.
+        path = Path(source).resolve(strict=True)
+        name, home = file_environment_name(path), settings.home()
+        environment = home / layout.ENVIRONMENTS / name
+        record = json.loads((environment / layout.RECORD).read_bytes())
+        python = record["python"]
+        is_known = record["schema"] == 1 and record["source"]["path"] == str(path)
+        if not is_known or (home / layout.BUILDING / f"{layout.MOVED}{name}").exists():
+            return False
+        broken = venvs.damage(
+            environment,
+            base=python["base"],
+            version=python["version"],
+            abi=python["abi"],
+            has_packages=bool(record["packages"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         return False
-    sys.stdout.write(f"{found.python}\n")
+    if broken is not None:
+        return False
+    sys.stdout.write(f"{venvs.environment_python(environment)}\n")
     return True
 
 

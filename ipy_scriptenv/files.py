@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,7 +114,7 @@ def rewrite(path: Path, data: bytes, *, expected: bytes | None) -> None:
 
 
 def _beside(path: Path, *, folder: Path | None = None) -> Path:
-    return (folder or path.parent) / f".{path.name}-{secrets.token_hex(4)}"
+    return (folder or path.parent) / f".{path.name}-{os.urandom(4).hex()}"
 
 
 @contextlib.contextmanager
@@ -175,6 +173,9 @@ def remove_unchanged(path: Path, *, written: bytes) -> None:
 
 def remove_tree(path: Path) -> None:
     """Remove a folder of ours; what cannot be removed now is left to a later sweep."""
+    # It knows archives too, which takes longer to load than `find` may take.
+    import shutil
+
     shutil.rmtree(path, ignore_errors=True)
 
 

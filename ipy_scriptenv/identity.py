@@ -11,7 +11,6 @@ import re
 import unicodedata
 from pathlib import PurePath, PurePosixPath
 from typing import NewType
-from urllib.parse import unquote, urlsplit
 
 __all__ = [
     "EnvironmentName",
@@ -61,6 +60,8 @@ def url_environment_name(url: str) -> EnvironmentName:
 
     :raises ValueError: if *url* cannot be split, such as one with half an IPv6 address
     """
+    from urllib.parse import unquote, urlsplit
+
     return _name(slug(PurePosixPath(unquote(urlsplit(url).path)).stem), url)
 
 

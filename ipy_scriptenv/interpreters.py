@@ -25,7 +25,16 @@ from ipy_scriptenv.files import read_regular
 from ipy_scriptenv.record import Python
 from ipy_scriptenv.uv import Interpreter, Uv
 
-__all__ = ["OLDEST", "choose", "fetch", "fetchable", "host_python", "inspect_python", "satisfies"]
+__all__ = [
+    "OLDEST",
+    "choose",
+    "fetch",
+    "fetchable",
+    "host_python",
+    "inspect_python",
+    "newest_first",
+    "satisfies",
+]
 
 _LARGEST = 1 << 20
 OLDEST = Version("3.9")
@@ -116,7 +125,7 @@ def choose(
     host = host_python()
     if _fits(host.version, ranges) and not _in_virtual_environment(Path(host.base)):
         return Python(request=request, version=host.version, base=host.base, abi=host.abi)
-    for found in _newest_first(uv.pythons(configured=configured)):
+    for found in newest_first(uv.pythons(configured=configured)):
         if _fits(found.version, ranges):
             try:
                 return inspect_python(Path(found.path), request=request)
@@ -220,7 +229,8 @@ def _fits(version: str, ranges: Iterable[SpecifierSet]) -> bool:
     return Version(version) >= OLDEST and all(satisfies(version, each) for each in ranges)
 
 
-def _newest_first(found: Iterable[Interpreter]) -> list[Interpreter]:
+def newest_first(found: Iterable[Interpreter]) -> list[Interpreter]:
+    """Give those that environments can be made from; pre-releases come behind all releases."""
     usable = [
         each
         for each in found

@@ -17,8 +17,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ipy_scriptenv.kernel_side.check import absolute_entries, settings_digest
-
 __all__ = [
     "child_environment",
     "config_files",
@@ -167,6 +165,8 @@ def child_environment(
     unwanted = ("PYTHONHOME", "__PYVENV_LAUNCHER__")
     kept = {name: value for name, value in source.items() if name not in unwanted}
     if "PYTHONPATH" in kept:
+        from ipy_scriptenv.kernel_side.check import absolute_entries
+
         kept["PYTHONPATH"] = absolute_entries(kept["PYTHONPATH"])
     return {**kept, **(add or {})}
 
@@ -197,6 +197,8 @@ def search_path() -> str:
 
 def python_path() -> tuple[str, ...]:
     """Give the absolute entries of ``PYTHONPATH``."""
+    from ipy_scriptenv.kernel_side.check import absolute_entries
+
     return tuple(filter(None, absolute_entries(os.environ.get("PYTHONPATH", "")).split(os.pathsep)))
 
 
@@ -236,4 +238,6 @@ def variable(name: str) -> str | None:
 
 def resolver_settings() -> str:
     """Digest the environment variables that decide what uv would install, without credentials."""
+    from ipy_scriptenv.kernel_side.check import settings_digest
+
     return settings_digest(os.environ)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from pathlib import Path
 from ipy_scriptenv.errors import Foreign, NewerSchema
 from ipy_scriptenv.files import entries, explained, read_regular, remove_tree, write_atomically
 from ipy_scriptenv.identity import EnvironmentName, is_environment_name
+from ipy_scriptenv.layout import BUILDING, CHANGING, ENVIRONMENTS, LAUNCHER, MOVED, RECORD
 from ipy_scriptenv.record import Glance, Record
 
 __all__ = [
@@ -38,11 +38,6 @@ __all__ = [
     "Store",
     "bytecode_lock",
 ]
-
-RECORD = "scriptenv.json"
-LAUNCHER = "kernel.py"
-CHANGING = "scriptenv.changing"
-"""A mark: written before an environment is changed in place, removed after."""
 
 KERNEL_SIDE = "kernel-side"
 """Name of the lock of all that builds a copy of the kernel side."""
@@ -56,8 +51,6 @@ FENCE = "uv.toml"
 _LARGEST = 1 << 24
 """Bytes of the largest record that is read."""
 
-_ENVIRONMENTS = "environments-v1"
-_MOVED = ".moved-"
 _STARTING = 60.0
 """Seconds that a kernel has from its launch until it holds its live lock."""
 
@@ -71,12 +64,12 @@ class Store:
     @property
     def environments(self) -> Path:
         """The folder of the environments, one for each source."""
-        return self.home / _ENVIRONMENTS
+        return self.home / ENVIRONMENTS
 
     @property
     def building(self) -> Path:
         """The folder where environments are made and thrown away, on the same file system."""
-        return self.home / "building-v1"
+        return self.home / BUILDING
 
     @property
     def layers(self) -> Path:
@@ -170,7 +163,7 @@ class Store:
         """
         try:
             # Ten thousand are read at once: a text is made much sooner than a `Path`.
-            path = f"{self.home}{os.sep}{_ENVIRONMENTS}{os.sep}{name}{os.sep}{RECORD}"
+            path = f"{self.home}{os.sep}{ENVIRONMENTS}{os.sep}{name}{os.sep}{RECORD}"
             return Glance.from_json(read_regular(path, limit=_LARGEST))
         except (OSError, ValueError):
             return None
@@ -228,18 +221,16 @@ class Store:
 
     def moved_note(self, name: EnvironmentName) -> Path:
         """Where it is noted that an environment is to be *name*."""
-        return self.building / f"{_MOVED}{name}"
+        return self.building / f"{MOVED}{name}"
 
     def moves(self) -> list[EnvironmentName]:
         """List the names that environments are to get."""
         names = (entry.name for entry in entries(self.building))
-        return sorted(
-            EnvironmentName(n.removeprefix(_MOVED)) for n in names if n.startswith(_MOVED)
-        )
+        return sorted(EnvironmentName(n.removeprefix(MOVED)) for n in names if n.startswith(MOVED))
 
     def new_build(self, name: EnvironmentName) -> Path:
         """Give a path where an environment can be made; nothing stands there."""
-        return self.building / f".building-{name}-{secrets.token_hex(4)}"
+        return self.building / f".building-{name}-{os.urandom(4).hex()}"
 
     def place(self, build: Path, environment: Path) -> None:
         """Give a finished build its name; what stood there goes.
@@ -251,7 +242,7 @@ class Store:
             if os.path.lexists(environment):
                 if not self.is_ours(environment):
                     raise Foreign(_foreign(environment))
-                old = self.building / f".replaced-{environment.name}-{secrets.token_hex(4)}"
+                old = self.building / f".replaced-{environment.name}-{os.urandom(4).hex()}"
                 environment.rename(old)
             build.rename(environment)
         if old is not None:
@@ -324,7 +315,7 @@ class Store:
 
     def remove_folder(self, path: Path) -> None:
         """Remove a folder of ours beside which others stand: first its name, then its files."""
-        trash = self.building / f".removed-{secrets.token_hex(8)}"
+        trash = self.building / f".removed-{os.urandom(8).hex()}"
         with explained(path):
             path.rename(trash)
         remove_tree(trash)

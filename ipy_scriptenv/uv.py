@@ -168,6 +168,10 @@ class Uv:
             if entry.get("path")
         )
 
+    def cache_folder(self) -> Path:
+        """Ask uv where its cache is, which may not be there yet."""
+        return Path(self._call("cache", "dir").out.strip())
+
     def find_python(self, request: str) -> Path | None:
         """Ask uv for an interpreter by any of its request forms; ``None`` if there is none."""
         try:

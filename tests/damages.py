@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from ipy_scriptenv.store import CHANGING, RECORD
+from ipy_scriptenv.layout import CHANGING, RECORD
 from tests.stage import site_of
 
 __all__ = [

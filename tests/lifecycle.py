@@ -11,7 +11,7 @@ from typing import Any
 
 from ipy_scriptenv import cli, environments
 from ipy_scriptenv.environments import Context, Item, Kept, Moved
-from ipy_scriptenv.store import RECORD
+from ipy_scriptenv.layout import RECORD
 from tests.conftest import Home
 from tests.kernels import kernelspec_of
 from tests.stage import site_of

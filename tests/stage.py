@@ -24,9 +24,10 @@ from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Asker, Context, Start, Synced
 from ipy_scriptenv.interpreters import inspect_python
 from ipy_scriptenv.kernels.layer import layer_name
+from ipy_scriptenv.layout import CHANGING, RECORD
 from ipy_scriptenv.plan import Loaded
 from ipy_scriptenv.record import Python, Record
-from ipy_scriptenv.store import CHANGING, RECORD, Store
+from ipy_scriptenv.store import Store
 
 __all__ = [
     "ALPHA",

@@ -25,7 +25,7 @@ from ipy_scriptenv import environments
 from ipy_scriptenv.environments import EPHEMERAL, Context, Kept
 from ipy_scriptenv.errors import NoSpace, PermissionRefused
 from ipy_scriptenv.kernels.layer import damaged_packages
-from ipy_scriptenv.store import CHANGING, RECORD
+from ipy_scriptenv.layout import CHANGING, RECORD
 from tests.conftest import Home, Layers
 from tests.index.build import hash_locked
 from tests.kernels import block, kernelspec_of, launched, opened, prefix

@@ -19,8 +19,8 @@ import pytest
 
 from ipy_scriptenv import __version__, cli, environments
 from ipy_scriptenv.environments import EPHEMERAL, Context
+from ipy_scriptenv.layout import CHANGING, RECORD
 from ipy_scriptenv.record import Record
-from ipy_scriptenv.store import CHANGING, RECORD
 from tests.conftest import Home
 from tests.index import build
 from tests.stage import (

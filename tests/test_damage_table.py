@@ -23,7 +23,7 @@ import pytest
 
 from ipy_scriptenv.errors import Foreign, NewerSchema, ScriptEnvError
 from ipy_scriptenv.interpreters import inspect_python
-from ipy_scriptenv.store import CHANGING, LAUNCHER, RECORD
+from ipy_scriptenv.layout import CHANGING, LAUNCHER, RECORD
 from ipy_scriptenv.venvs import environment_python
 from tests import damages
 from tests.conftest import Home

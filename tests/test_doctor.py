@@ -12,7 +12,7 @@ import pytest
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context, mend
 from ipy_scriptenv.interpreters import host_python
-from ipy_scriptenv.store import CHANGING, RECORD
+from ipy_scriptenv.layout import CHANGING, RECORD
 from tests import damages
 from tests.conftest import Home
 from tests.examining import codes, examined, mended, why_not

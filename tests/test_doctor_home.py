@@ -15,7 +15,7 @@ import pytest
 from ipy_scriptenv import environments, locks
 from ipy_scriptenv.environments import Context, doctor
 from ipy_scriptenv.errors import EngineFailed
-from ipy_scriptenv.store import RECORD
+from ipy_scriptenv.layout import RECORD
 from tests.conftest import Home
 from tests.examining import codes, examined, mended, why_not
 from tests.lifecycle import command

@@ -16,8 +16,9 @@ import pytest
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import EPHEMERAL, Context, Start
 from ipy_scriptenv.errors import EnvironmentInUse, LockTimeout, NotFound
+from ipy_scriptenv.layout import CHANGING, LAUNCHER, RECORD
 from ipy_scriptenv.locks import is_held
-from ipy_scriptenv.store import CHANGING, LAUNCHER, RECORD, Store
+from ipy_scriptenv.store import Store
 from tests.conftest import Home
 from tests.damages import dangling_interpreter, mark, no_configuration, no_interpreter, no_record
 from tests.stage import (

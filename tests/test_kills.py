@@ -26,8 +26,8 @@ import pytest
 
 from ipy_scriptenv import cli, environments
 from ipy_scriptenv.environments import Context
+from ipy_scriptenv.layout import CHANGING
 from ipy_scriptenv.locks import is_held
-from ipy_scriptenv.store import CHANGING
 from tests.conftest import Home
 from tests.kernels import wait_until
 from tests.stage import (

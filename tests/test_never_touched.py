@@ -12,7 +12,7 @@ import pytest
 
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.errors import Foreign, NewerSchema
-from ipy_scriptenv.store import LAUNCHER, RECORD
+from ipy_scriptenv.layout import LAUNCHER, RECORD
 from tests.conftest import Home
 from tests.stage import environment_of, listing, start, sync, write_script
 

@@ -11,7 +11,8 @@ import pytest
 
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import EPHEMERAL, Context, Item, Kept
-from ipy_scriptenv.store import CHANGING, RECORD, Store
+from ipy_scriptenv.layout import CHANGING, RECORD
+from ipy_scriptenv.store import Store
 from tests.conftest import Home
 from tests.kernels import kernelspec_of, opened, unasked
 from tests.lifecycle import (

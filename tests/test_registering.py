@@ -8,7 +8,7 @@ import pytest
 
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context
-from ipy_scriptenv.store import CHANGING
+from ipy_scriptenv.layout import CHANGING
 from tests.conftest import Home
 from tests.kernels import kernelspec_of, launched, made, opened, prefix, started
 from tests.lifecycle import (

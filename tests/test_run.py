@@ -13,8 +13,8 @@ import pytest
 
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context, Kept
+from ipy_scriptenv.layout import RECORD
 from ipy_scriptenv.record import Record, SourceKind
-from ipy_scriptenv.store import RECORD
 from tests.conftest import Home
 from tests.stage import (
     PROGRAM,

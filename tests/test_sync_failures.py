@@ -12,9 +12,9 @@ import pytest
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.errors import Interrupted, LockTimeout, Offline, ResolutionFailed, ScriptEnvError
+from ipy_scriptenv.layout import CHANGING
 from ipy_scriptenv.locks import is_held
 from ipy_scriptenv.processes import Cancel
-from ipy_scriptenv.store import CHANGING
 from ipy_scriptenv.uv import Event
 from ipy_scriptenv.uv_output import failure
 from tests.conftest import Home

@@ -11,7 +11,7 @@ import pytest
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.errors import EnvironmentInUse, RestartNeeded
-from ipy_scriptenv.store import CHANGING
+from ipy_scriptenv.layout import CHANGING
 from ipy_scriptenv.uv import Event
 from tests.conftest import Home
 from tests.stage import (

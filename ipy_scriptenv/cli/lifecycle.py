@@ -23,7 +23,16 @@ from ipy_scriptenv.environments import Kept
 from ipy_scriptenv.errors import WrongCall
 from ipy_scriptenv.policy import read_size
 
-__all__ = ["delete", "doctor", "move", "prune", "rebuild", "register", "unregister"]
+__all__ = [
+    "delete",
+    "doctor",
+    "move",
+    "prune",
+    "read_duration",
+    "rebuild",
+    "register",
+    "unregister",
+]
 
 _YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -58,7 +67,7 @@ def prune(
     left. Never what is in use, and never what is not ours. Shows what goes, and asks.
     """
     kept = Kept(
-        unused_for=None if unused_for is None else _duration(unused_for),
+        unused_for=None if unused_for is None else read_duration(unused_for),
         size=None if over is None else _size(over),
         everything=everything,
     )
@@ -189,7 +198,11 @@ def _confirm(question: str, *, yes: bool, as_json: bool) -> None:
     click.confirm(question, abort=True)
 
 
-def _duration(text: str) -> timedelta:
+def read_duration(text: str) -> timedelta:
+    """Read a time such as ``30d``, ``12h`` or ``4w``.
+
+    :raises WrongCall: if it is none
+    """
     found = re.fullmatch(r"(\d{1,6})\s*([hdw])", text.strip().lower())
     if found is None:
         msg = f"`{text}` is no time: write it as 30d, 12h or 4w."

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ipy_scriptenv.environments.belonging import Installed, installed_tree
     from ipy_scriptenv.environments.condition import whereabouts
     from ipy_scriptenv.environments.declared import Drift, Met, Undeclared
     from ipy_scriptenv.environments.declaring import (
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
     from ipy_scriptenv.environments.exporting import Form, export, tree
     from ipy_scriptenv.environments.finding import Found, find
     from ipy_scriptenv.environments.job import ALL_PACKAGES, Asker, Choosing, Pin
+    from ipy_scriptenv.environments.known import (
+        Checked,
+        KnownPython,
+        check_requirement,
+        known_names,
+        known_pythons,
+    )
     from ipy_scriptenv.environments.locating import (
         address,
         can_be_source,
@@ -43,6 +51,14 @@ if TYPE_CHECKING:
         status,
     )
     from ipy_scriptenv.environments.moving import Moved, adopt, move
+    from ipy_scriptenv.environments.opened import (
+        EditedCell,
+        SyncedOpen,
+        edit_cell,
+        recording,
+        sync_opened,
+        waits_for_start,
+    )
     from ipy_scriptenv.environments.registering import register, unregister
     from ipy_scriptenv.environments.relocking import relocked
     from ipy_scriptenv.environments.removing import delete, prune, sweep_kernelspecs
@@ -60,6 +76,7 @@ if TYPE_CHECKING:
         start,
     )
     from ipy_scriptenv.environments.superfluous import Item, ItemKind, Kept, prunable
+    from ipy_scriptenv.environments.surveying import LockState, Overview, lock_state, overview
     from ipy_scriptenv.environments.syncing import Action, Synced, sync
 
 __all__ = [
@@ -69,26 +86,33 @@ __all__ = [
     "STATES",
     "Action",
     "Asker",
+    "Checked",
     "Choosing",
     "Context",
     "Declared",
     "Drift",
     "Edit",
     "Edited",
+    "EditedCell",
     "Finding",
     "Form",
     "Found",
+    "Installed",
     "Item",
     "ItemKind",
     "Kept",
+    "KnownPython",
     "Listed",
+    "LockState",
     "Locked",
     "Met",
     "Moved",
+    "Overview",
     "Pin",
     "Start",
     "Status",
     "Synced",
+    "SyncedOpen",
     "Undeclared",
     "Verb",
     "address",
@@ -99,40 +123,51 @@ __all__ = [
     "cell_with",
     "check",
     "check_lock",
+    "check_requirement",
     "declare",
     "declare_given",
     "delete",
     "discard",
     "distrust",
+    "edit_cell",
     "edit_given",
     "examine",
     "export",
     "find",
     "init",
+    "installed_tree",
+    "known_names",
+    "known_pythons",
     "list_environments",
     "loaded_otherwise",
     "locate",
     "locate_gone",
     "locate_or_gone",
     "lock",
+    "lock_state",
     "mend",
     "move",
     "name_of",
+    "overview",
     "prepare",
     "prunable",
     "prune",
+    "recording",
     "register",
     "relocked",
     "start",
     "status",
     "sweep_kernelspecs",
     "sync",
+    "sync_opened",
     "tree",
     "unregister",
+    "waits_for_start",
     "whereabouts",
 ]
 
 _PLACES = {
+    "belonging": ("Installed", "installed_tree"),
     "condition": ("whereabouts",),
     "declared": ("Drift", "Met", "Undeclared"),
     "declaring": (
@@ -148,6 +183,7 @@ _PLACES = {
     "exporting": ("Form", "export", "tree"),
     "finding": ("Found", "find"),
     "job": ("ALL_PACKAGES", "Asker", "Choosing", "Pin"),
+    "known": ("Checked", "KnownPython", "check_requirement", "known_names", "known_pythons"),
     "locating": ("address", "can_be_source", "locate", "locate_gone", "locate_or_gone", "name_of"),
     "locking": ("Locked", "check_lock", "lock"),
     "looking": (
@@ -160,6 +196,14 @@ _PLACES = {
         "status",
     ),
     "moving": ("Moved", "adopt", "move"),
+    "opened": (
+        "EditedCell",
+        "SyncedOpen",
+        "edit_cell",
+        "recording",
+        "sync_opened",
+        "waits_for_start",
+    ),
     "registering": ("register", "unregister"),
     "relocking": ("relocked",),
     "removing": ("delete", "prune", "sweep_kernelspecs"),
@@ -167,6 +211,7 @@ _PLACES = {
     "standing": ("Context",),
     "starting": ("EPHEMERAL", "Start", "became_ready", "discard", "distrust", "prepare", "start"),
     "superfluous": ("Item", "ItemKind", "Kept", "prunable"),
+    "surveying": ("LockState", "Overview", "lock_state", "overview"),
     "syncing": ("Action", "Synced", "sync"),
 }
 """In which module each name is."""

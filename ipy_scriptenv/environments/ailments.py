@@ -25,9 +25,10 @@ from ipy_scriptenv.interpreters import inspect_python
 from ipy_scriptenv.kernels import specs
 from ipy_scriptenv.kernels.layer import damaged_packages, find_layer
 from ipy_scriptenv.kernels.side import ensure_kernel_side, is_kernel_side
+from ipy_scriptenv.layout import LAUNCHER
 from ipy_scriptenv.record import OWN, FileStat, Python, Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
-from ipy_scriptenv.store import LAUNCHER, Store
+from ipy_scriptenv.store import Store
 from ipy_scriptenv.venvs import site_packages
 
 __all__ = ["Finding", "examine_environments", "removal"]

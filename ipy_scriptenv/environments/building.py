@@ -22,11 +22,11 @@ from ipy_scriptenv.kernel_side.credentials import HIDDEN, without_credentials
 from ipy_scriptenv.kernels.layer import find_layer, supports_curve
 from ipy_scriptenv.kernels.side import ensure_kernel_side, launcher
 from ipy_scriptenv.kernels.specs import register, tidy, unregister
+from ipy_scriptenv.layout import LAUNCHER
 from ipy_scriptenv.locks import Held, RunningKernel
 from ipy_scriptenv.metadata import EMPTY, Declaration, read_declaration
 from ipy_scriptenv.plan import Selected
 from ipy_scriptenv.record import OWN, FileStat, Host, Python, Record, Source, SourceKind
-from ipy_scriptenv.store import LAUNCHER
 from ipy_scriptenv.uv import find_uv
 from ipy_scriptenv.venvs import site_packages
 

@@ -1,7 +1,4 @@
-"""Where an environment stands, and whether what stands there can be trusted: a handful of stats.
-
-``find`` is to answer before a shell's user notices, so nothing here imports more than it needs.
-"""
+"""Where an environment stands, and whether what stands there can be trusted: a handful of stats."""
 
 from __future__ import annotations
 
@@ -14,13 +11,8 @@ from ipy_scriptenv.environments.locating import name_of
 from ipy_scriptenv.errors import Foreign
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.record import Package, Python, Record, Source
-from ipy_scriptenv.store import CHANGING, Store
-from ipy_scriptenv.venvs import (
-    environment_python,
-    is_environment,
-    made_from_version,
-    site_packages,
-)
+from ipy_scriptenv.store import Store
+from ipy_scriptenv.venvs import damage, site_packages
 
 __all__ = [
     "Condition",
@@ -94,45 +86,16 @@ def inspect(store: Store, name: EnvironmentName, source: Source) -> Standing:
 
 
 def _damage(path: Path, record: Record | None) -> str | None:
-    """Say what is wrong with an environment, as far as a handful of stats tell."""
     if record is None:
         return "Its record is missing or cannot be read."
-    if (path / CHANGING).exists():
-        return "A change of it was interrupted."
-    if not os.access(record.python.base, os.X_OK):
-        return f"The interpreter `{record.python.base}` is gone."
-    if not is_environment(path):
-        return "Its interpreter or `pyvenv.cfg` is missing."
-    return _damaged_interpreter(path, record.python) or _damaged_packages(path, record)
-
-
-def _damaged_interpreter(path: Path, python: Python) -> str | None:
-    if not os.access(environment_python(path), os.X_OK):
-        return "Its interpreter cannot be run."
-    if not _is_its_interpreter(path, python):
-        return "Its interpreter is not the one that it was made from."
-    return None
-
-
-def _damaged_packages(path: Path, record: Record) -> str | None:
-    if record.packages and not _has_packages(path, record.python):
-        return "Its packages are gone."
-    return None
-
-
-def _is_its_interpreter(path: Path, python: Python) -> bool:
-    """Say whether an environment has the interpreter, in the version, that it was made from.
-
-    uv would make the environment anew where `pyvenv.cfg` tells another version.
-    """
-    if made_from_version(path) not in (None, python.version):
-        return False
-    if os.name != "posix":
-        return True
-    try:
-        return environment_python(path).samefile(python.base)
-    except OSError:
-        return False
+    python = record.python
+    return damage(
+        path,
+        base=python.base,
+        version=python.version,
+        abi=python.abi,
+        has_packages=bool(record.packages),
+    )
 
 
 def installed_packages(environment: Path, python: Python) -> tuple[Package, ...]:
@@ -149,11 +112,3 @@ def installed_packages(environment: Path, python: Python) -> tuple[Package, ...]
             project, _, version = name.removesuffix(".dist-info").partition("-")
             found.append(Package(name=canonicalize_name(project), version=version))
     return tuple(sorted(found, key=lambda package: package.name))
-
-
-def _has_packages(environment: Path, python: Python) -> bool:
-    try:
-        names = os.listdir(site_packages(environment, python))
-    except OSError:
-        return False
-    return any(name.endswith(".dist-info") for name in names)

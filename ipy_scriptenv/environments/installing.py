@@ -23,9 +23,9 @@ from ipy_scriptenv.errors import (
 from ipy_scriptenv.files import explained, stat_of, write_atomically
 from ipy_scriptenv.kernel_side.block import render_block
 from ipy_scriptenv.kernels.layer import ensure_layer
+from ipy_scriptenv.layout import CHANGING
 from ipy_scriptenv.metadata import EMPTY, added_block, rebased_lock, shown, staged_block
 from ipy_scriptenv.record import OWN, Package, Python
-from ipy_scriptenv.store import CHANGING
 from ipy_scriptenv.uv_output import Change, Event
 from ipy_scriptenv.venvs import site_packages
 

@@ -44,6 +44,7 @@ class Locked:
     :param path: the file that holds it
     :param embedded: whether that is the notebook itself
     :param outcome: what became of it
+    :param content: the lock
     """
 
     source: Source
@@ -52,6 +53,7 @@ class Locked:
     outcome: Outcome
     packages: tuple[Package, ...]
     warnings: tuple[str, ...] = ()
+    content: bytes = b""
 
 
 def lock(
@@ -61,6 +63,9 @@ def lock(
     python: str | None = None,
     embed: bool = False,
     choosing: Choosing | None = None,
+    block: str | None = None,
+    given: bool = False,
+    opened: bool = False,
 ) -> Locked:
     """Pin everything that a source's block resolves to; what is pinned already stays as it is.
 
@@ -68,10 +73,13 @@ def lock(
 
     :param python: a request for the interpreter to resolve with
     :param embed: whether it is to stand in the notebook's metadata
+    :param block: TOML to lock instead of the file's, if *given*
+    :param opened: whether an editor has the notebook: a lock in its metadata is the editor's to
+        write, and the file stays as it is
     :raises ScriptEnvError: nothing is written
     """
     choosing = choosing or Choosing()
-    found = read_resolvable(source, context=context, python=python)
+    found = read_resolvable(source, context=context, python=python, block=block, given=given)
     if embed and not str(source.path).lower().endswith(_NOTEBOOK):
         msg = f"`{source}` is no notebook: its lock stands beside it."
         raise WrongCall(msg, hint="Leave out --embed.")
@@ -89,7 +97,7 @@ def lock(
     embedded = embed or (old is not None and old.embedded)
     stays = old is not None and old.embedded == embedded and old.content == content
     path = Path(source.path or "") if embedded else (lock_of(source) or Path())
-    if not stays:
+    if not stays and not (embedded and opened):
         beside = None if old is None or old.embedded else old.data
         _write(path, content, expected=found.data if embedded else beside, embedded=embedded)
     created = Outcome.CREATED if old is None else Outcome.UPDATED
@@ -100,6 +108,7 @@ def lock(
         outcome=Outcome.KEPT if stays else created,
         packages=_packages(content),
         warnings=_warnings(source, content, embedded=embedded),
+        content=content,
     )
 
 
@@ -126,6 +135,7 @@ def check_lock(
         outcome=Outcome.KEPT,
         packages=_packages(found.lock.content),
         warnings=_warnings(source, found.lock.content, embedded=found.lock.embedded),
+        content=found.lock.content,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ipy_scriptenv import interpreters, plan
-from ipy_scriptenv.environments.building import wanted_at_start
+from ipy_scriptenv.environments.building import wanted_at_start, wanted_text
 from ipy_scriptenv.environments.condition import (
     Condition,
     inspect,
@@ -31,10 +31,10 @@ from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
 from ipy_scriptenv.kernel_side.check import file_stat
 from ipy_scriptenv.kernel_side.credentials import without_credentials
 from ipy_scriptenv.kernels.specs import kernelspec_folder, kernelspecs_folder
+from ipy_scriptenv.layout import CHANGING
 from ipy_scriptenv.locks import running_kernels
 from ipy_scriptenv.metadata import EMPTY
 from ipy_scriptenv.record import OWN, Glance, Package, Record, Source, SourceKind
-from ipy_scriptenv.store import CHANGING
 
 __all__ = [
     "ORDERS",
@@ -103,15 +103,23 @@ class Listed:
     size: int | None = None
 
 
-def status(source: Source, *, context: Context, name: EnvironmentName | None = None) -> Status:
+def status(
+    source: Source,
+    *,
+    context: Context,
+    name: EnvironmentName | None = None,
+    block: str | None = None,
+    given: bool = False,
+) -> Status:
     """Compare a source with its environment.
 
     :param name: its name, where the source does not give it (ephemeral ones)
+    :param block: TOML to take instead of the source's, if *given*: that of an open document
     :raises ScriptEnvError: if the source's block cannot be read
     """
     standing = inspect(context.store, name or whereabouts(context.store, source), source)
     record = standing.record
-    wanted = wanted_at_start(source, record)
+    wanted = wanted_text(block, None) if given else wanted_at_start(source, record)
     if wanted.error is not None:
         raise wanted.error
     declaration = wanted.declaration or EMPTY

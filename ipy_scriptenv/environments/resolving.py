@@ -64,19 +64,30 @@ def folder_of(source: Source) -> Path:
     return Path(source.path).parent
 
 
-def read_resolvable(source: Source, *, context: Context, python: str | None = None) -> Resolvable:
+def read_resolvable(
+    source: Source,
+    *,
+    context: Context,
+    python: str | None = None,
+    block: str | None = None,
+    given: bool = False,
+) -> Resolvable:
     """Read a source's file, and choose the interpreter to resolve with.
 
     :param python: a request for it
+    :param block: TOML to take instead of the file's, if *given*: that of an open document
     :raises ScriptEnvError: if the file or its block cannot be read, or there is no such interpreter
     """
     context.store.prepare()
     path = folder_of(source) / Path(source.path or "").name
     found_lock, stat = read_lock(source), stat_of(path)
     data = read_file(path)
-    document = read_document(data, name=path.name)
-    toml, line = (document.block.toml, document.block.line) if document.block else ("", 0)
-    declaration = read_declaration(toml, cell=document.cell, line=line)
+    cell, line, toml = None, 0, block or ""
+    if not given:
+        document = read_document(data, name=path.name)
+        cell = document.cell
+        toml, line = (document.block.toml, document.block.line) if document.block else ("", 0)
+    declaration = read_declaration(toml, cell=cell, line=line)
     standing = inspect(context.store, name_of(source), source)
     wanted = Wanted(block=toml, declaration=declaration, stat=stat)
     chosen = wanted_python(context, standing, wanted, request=python, fetch=True)

@@ -91,11 +91,17 @@ _BUILD_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 
 
 def deciding(
-    source: Source, block: str | None, *, python: Python, folder: Path | None = None
+    source: Source,
+    block: str | None,
+    *,
+    python: Python,
+    folder: Path | None = None,
+    lock: bytes | None = None,
 ) -> Deciding:
     """Read what decides what the environment of *source* should hold, if its block is *block*.
 
     :param folder: where relative paths in the block start, for a source without a file
+    :param lock: what the lock of an open document is to be; ``None``: as the disk has it
     """
     if source.path is not None:
         folder = Path(source.path).parent
@@ -110,8 +116,9 @@ def deciding(
     if lock_path is not None:
         # One in the notebook itself is seen with the notebook.
         watch[str(lock_path)] = stat_of(lock_path)
-    found = read_lock(source)
-    lock = None if found is None else found.content
+    if lock is None:
+        found = read_lock(source)
+        lock = None if found is None else found.content
     local: dict[str, FileStat | None] = {}
     for path in _local_build_files(block, folder):
         local[str(path)] = watch[str(path)] = stat_of(path)

@@ -42,11 +42,11 @@ from ipy_scriptenv.files import write_atomically
 from ipy_scriptenv.identity import EnvironmentName, ephemeral_environment_name
 from ipy_scriptenv.kernels.layer import Layer, ensure_layer, find_layer, layer_name
 from ipy_scriptenv.kernels.side import ensure_kernel_side
+from ipy_scriptenv.layout import CHANGING, LAUNCHER
 from ipy_scriptenv.leftovers import sweep
 from ipy_scriptenv.locks import Held, exclusive, is_held, running_kernels
 from ipy_scriptenv.record import OWN, Python, Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
-from ipy_scriptenv.store import CHANGING, LAUNCHER
 from ipy_scriptenv.venvs import environment_python, is_environment
 
 __all__ = ["EPHEMERAL", "Start", "became_ready", "discard", "distrust", "prepare", "start"]

@@ -106,6 +106,7 @@ def sync(
     pin: Pin = Pin.UPDATE,
     choosing: Choosing | None = None,
     keep_refused: bool = True,
+    lock: bytes | None = None,
 ) -> Synced:
     """Make the environment of *source* hold exactly what is declared; make it if it is missing.
 
@@ -124,6 +125,8 @@ def sync(
     :param choosing: how versions are chosen in this call alone
     :param keep_refused: whether what is refused because of a running kernel waits for the next
         start
+    :param lock: what the lock in an open notebook is to be, right for the block: it is installed
+        and not written; ``None``: the source's own
     :raises ScriptEnvError: nothing that stood is changed, or the environment is marked for a
         rebuild
     """
@@ -150,7 +153,7 @@ def sync(
             raise wanted.error
         found = wanted_python(context, standing, wanted, request=python, fetch=True)
         chosen = choosing or Choosing()
-        if asker is None or pin is not Pin.UPDATE:
+        if lock is None and (asker is None or pin is not Pin.UPDATE):
             wanted = settle_lock(
                 source, wanted, context=context, python=found, pin=pin, choosing=chosen
             )
@@ -160,7 +163,7 @@ def sync(
             standing=standing,
             wanted=wanted,
             python=found,
-            decides=deciding(source, wanted.block, python=found, folder=folder),
+            decides=deciding(source, wanted.block, python=found, folder=folder, lock=lock),
             kernels=running_kernels(store.live(name)),
             asker=asker,
             held=held,

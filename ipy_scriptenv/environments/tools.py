@@ -15,9 +15,10 @@ from ipy_scriptenv.environments.unrecorded import unrecorded
 from ipy_scriptenv.errors import PolicyViolation, ScriptEnvError, WrongCall
 from ipy_scriptenv.files import stat_of, write_atomically
 from ipy_scriptenv.kernels.layer import find_layer
+from ipy_scriptenv.layout import CHANGING
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.record import OWN, Record
-from ipy_scriptenv.store import CHANGING, Store
+from ipy_scriptenv.store import Store
 from ipy_scriptenv.uv import find_uv
 from ipy_scriptenv.venvs import is_environment, site_packages
 

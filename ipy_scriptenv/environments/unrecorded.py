@@ -18,7 +18,7 @@ from ipy_scriptenv.kernel_side.credentials import without_credentials
 from ipy_scriptenv.metadata import read_declaration
 from ipy_scriptenv.record import Package, Record
 
-__all__ = ["unrecorded"]
+__all__ = ["places", "unrecorded"]
 
 
 def unrecorded(
@@ -64,9 +64,9 @@ def _line(names: Sequence[str], done: str, recording: Sequence[str]) -> str:
 def _adding(site: Path, names: Iterable[str], asked: dict[str, str]) -> list[str]:
     """Give the lines that add *names*: as they were asked for, or from where they came."""
     words, lines = [], []
-    places = _places(site)
+    found = places(site)
     for name in names:
-        place, editable = places.get(name, ("", False))
+        place, editable = found.get(name, ("", False))
         word = shlex.quote(asked.get(name, place or name))
         if editable:
             lines.append(f"%scriptenv add --editable {word}")
@@ -75,7 +75,7 @@ def _adding(site: Path, names: Iterable[str], asked: dict[str, str]) -> list[str
     return [*([f"%scriptenv add {' '.join(words)}"] if words else []), *lines]
 
 
-def _places(site: Path) -> dict[str, tuple[str, bool]]:
+def places(site: Path) -> dict[str, tuple[str, bool]]:
     """Say from where each distribution came that no index gave, and whether it is editable.
 
     An index may have another one of the same name. See PEP 610.

@@ -19,8 +19,8 @@ from jupyter_core.paths import jupyter_data_dir
 from ipy_scriptenv.errors import Foreign
 from ipy_scriptenv.files import entries, explained, read_regular, remove_tree, write_atomically
 from ipy_scriptenv.identity import EnvironmentName, is_environment_name, kernelspec_name
+from ipy_scriptenv.layout import LAUNCHER
 from ipy_scriptenv.record import Source
-from ipy_scriptenv.store import LAUNCHER
 from ipy_scriptenv.venvs import environment_python
 
 __all__ = [

@@ -15,8 +15,8 @@ from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.identity import EnvironmentName, is_environment_name
 from ipy_scriptenv.kernels.layer import find_layer
+from ipy_scriptenv.layout import CHANGING
 from ipy_scriptenv.locks import is_held
-from ipy_scriptenv.store import CHANGING
 from tests.crash.operations import OLD, Act
 from tests.crash.staging import Stage
 from tests.crash.working import PATIENCE
