@@ -137,9 +137,17 @@ class Notebook:
         (process,) = [
             child.pid
             for child in psutil.Process(self.lab.pid).children(recursive=True)
-            if any(word.endswith("kernel.py") and environment in word for word in child.cmdline())
+            if any(word.endswith("kernel.py") and environment in word for word in words_of(child))
         ]
         return session["kernel"]["id"], process
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Give a process's command line; nothing of one that has ended just now."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
 
 
 def open_notebook(page: Page, lab: JupyterServer, name: str, *cells: str) -> Notebook:

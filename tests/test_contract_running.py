@@ -681,7 +681,7 @@ def test_the_explaining_kernel_first_tries_what_may_be_tried_by_then_with_progre
         assert Path(f"/proc/{kernel.pid}/exe").resolve() == Path(sys.executable).resolve()
         failed = kernel.execute("1")
         assert failed.ename == "NoPython"
-        assert "Fetching Python" in failed.stdout
+        assert any("Fetching Python" in each for each in failed.progress)
         assert [each["msg_type"] for each in failed.shown] == ["error"]
         assert "could be fetched" in failed.traceback
         assert unfetchable.exists()
