@@ -46,10 +46,12 @@ def main(store: Path, lock: Path, abi: str) -> None:
                 return
             _sweep(store, abi)
             for request in _requests(store, abi):
-                # What cannot be read or written now is asked for again by another sync.
-                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                    _serve(store, request, abi)
+                # It goes first: code that brings down the compiler must not do so again and
+                # again. What could not be made is asked for by another sync.
+                text = request.read_text("utf-8", errors="replace")
                 request.unlink()
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                    _serve(store, json.loads(text), abi)
 
 
 def modules(site: Path, info: str) -> list[str]:
@@ -91,8 +93,7 @@ def read_content(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _serve(store: Path, request: Path, abi: str) -> None:
-    wanted = json.loads(request.read_text("utf-8"))
+def _serve(store: Path, wanted: dict[str, Any], abi: str) -> None:
     for name, info in wanted["wheels"].items():
         with contextlib.suppress(OSError):
             _make(store, name, Path(wanted["site"]), info, abi)
