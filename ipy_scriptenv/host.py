@@ -3,7 +3,8 @@
 A kernel writes one request to standard input and keeps it open; events come on standard output,
 the last is ``done`` or ``error``. When standard input closes, the work is stopped: uv is ended,
 then this process ends. ``--tool ENVIRONMENT pip|uv ARGUMENTS`` serves the commands of those names
-that stand on a kernel's ``PATH``.
+that stand on a kernel's ``PATH``. ``--spare`` is for a kernel that is about to ask: what a sync
+needs is loaded before the request comes.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_SPARE_SECONDS = 120.0
+"""How long a host waits that was started before it is needed."""
+
 _PROTOCOLS = (1,)
 """The protocols that this version understands: the present one and the one before."""
 
@@ -54,10 +58,13 @@ def main(arguments: list[str] | None = None) -> int:
         from ipy_scriptenv.environments import tools
 
         return tools.run_tool(Path(words[1]), words[2], words[3:])
+    line = _awaited_line() if words[:1] == ["--spare"] else sys.stdin.readline()
+    if words and not line:
+        return 0
     cancel = Cancel()
     # What a verb prints is caught, and its steps are told meanwhile.
     tell = partial(_tell, sys.stdout)
-    request = json.loads(sys.stdin.readline() or "{}")
+    request = json.loads(line or "{}")
     threading.Thread(target=_watch_input, args=(cancel,), daemon=True).start()
     try:
         answer = _serve(request, cancel, tell)
@@ -72,6 +79,17 @@ def main(arguments: list[str] | None = None) -> int:
         answer = _error(EngineFailed(f"Something unforeseen went wrong: {error!r}."))
     tell(answer)
     return 0
+
+
+def _awaited_line() -> str:
+    """Load what a sync needs, then wait for a request, but not for ever."""
+    timer = threading.Timer(_SPARE_SECONDS, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
+    _ = environments.sync, environments.Asker
+    line = sys.stdin.readline()
+    timer.cancel()
+    return line
 
 
 def _error(error: ScriptEnvError) -> dict[str, Any]:

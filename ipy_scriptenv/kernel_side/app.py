@@ -6,13 +6,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
 from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp
 
 from . import backend, debugging, replace
 from .completing import Completion
+from .hosts import Spare
 from .imports import Packages
 from .kernel import ScriptEnvKernel
 from .live import LiveLock
@@ -26,11 +26,11 @@ def run(
     home: str,
     record: dict[str, Any],
     lock: LiveLock | None,
-    initial: Mapping[str, str],
+    spare: Spare,
 ) -> None:
     """Run the kernel until it ends.
 
-    :param initial: the environment variables before this kernel set its own
+    :param spare: the host that may wait for the first cell
     """
     streams = replace.keep_streams()
     layer = record["kernel"]
@@ -43,7 +43,7 @@ def run(
         record=record,
         packages=Packages(environment, layer_path),
         lock=lock,
-        initial=initial,
+        spare=spare,
     )
     ScriptEnvKernel.completion = completion
     own_backend = "MPLBACKEND" in os.environ
@@ -61,6 +61,7 @@ def run(
     if lock is not None:
         lock.ready = True
         lock.tell([])
+    spare.settle()
     app.start()
 
 

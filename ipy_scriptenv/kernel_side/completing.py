@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import check, hosts
@@ -36,14 +36,15 @@ class Completion:
         record: dict[str, Any],
         packages: Packages,
         lock: LiveLock | None,
-        initial: Mapping[str, str],
+        spare: hosts.Spare,
     ) -> None:
         self.environment = environment
         self.home = home
         self.record = record
         self.packages = packages
         self.lock = lock
-        self.initial = initial
+        self.initial = spare.initial
+        self.spare = spare
         self.fresh = True
         self.on_user_code: Callable[[], None] = lambda: None
         self.always = os.environ.get("SCRIPTENV_SYNC") == "always"
@@ -261,16 +262,22 @@ class Completion:
         }
         about = {"environment": self.environment, "folder": _folder(), "asker": asker}
         try:
-            return hosts.ask(
+            answer = hosts.ask(
                 self.record,
                 {**request, **about},
                 initial=self.initial,
                 home=self.home,
                 on_event=on_event,
                 cancelled=lambda: self._interrupts != begun,
+                spare=self.spare,
             )
         except hosts.HostEnded as ended:
             raise host_ended(str(ended)) from None
+        has_changed = answer["event"] == "done" and request["op"] in ("sync", "declare")
+        if has_changed and not answer.get("replace"):
+            # Who has changed something often changes more.
+            self.spare.start(self.record)
+        return answer
 
     def _take_turn(self, begun: int, on_event: _Listener) -> None:
         """Wait for the sync that another thread runs.

@@ -29,6 +29,7 @@ def main(environment: str, layer: str, arguments: list[str]) -> None:
     _load_package()
     from scriptenv_kernel import (  # type: ignore[import-not-found]  # loaded just now
         completing,
+        hosts,
         imports,
         live,
         magics,
@@ -45,7 +46,7 @@ def main(environment: str, layer: str, arguments: list[str]) -> None:
         record=record,
         packages=imports.Packages(environment, layer or None),
         lock=live.hold(environment, home, record["kernel"]),
-        initial=initial,
+        spare=hosts.Spare(initial, home),
     )
     completion.fresh = False
 

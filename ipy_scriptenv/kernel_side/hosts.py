@@ -12,7 +12,15 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Callable
 
-__all__ = ["PROTOCOL", "HostEnded", "HostGone", "ask", "reachable", "variables"]
+__all__ = [
+    "PROTOCOL",
+    "HostEnded",
+    "HostGone",
+    "Spare",
+    "ask",
+    "reachable",
+    "variables",
+]
 
 PROTOCOL = 1
 _POLL = 0.1
@@ -37,6 +45,52 @@ def reachable(record: dict[str, Any]) -> list[str]:
     return [host["python"] for host in record["hosts"] if os.access(host["python"], os.X_OK)]
 
 
+class Spare:
+    """A host that is started before it is asked for: a cell need not wait for what it loads.
+
+    It waits for two minutes and ends by itself, or when this kernel ends. It is asked only if it
+    was started with the variables that a new host would get.
+
+    :param initial: the environment variables that this kernel was started with
+    """
+
+    def __init__(self, initial: Mapping[str, str], home: str) -> None:
+        self.initial = initial
+        self._home = home
+        self._process: subprocess.Popen[str] | None = None
+        self._python = ""
+        self._variables: dict[str, str] | None = None
+
+    def start(self, record: dict[str, Any]) -> None:
+        """Start one, if none waits; a host that cannot be started is told when it is needed."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        for python in reachable(record)[:1]:
+            with contextlib.suppress(OSError):
+                self._python, self._variables = python, variables(self.initial)
+                self._process = _started(python, self._home, self._variables, "--spare")
+
+    def settle(self) -> None:
+        """Note that what has changed in the variables until now is not the user's doing."""
+        self._variables = variables(self.initial)
+
+    def take(self, python: str, wanted: Mapping[str, str]) -> subprocess.Popen[str] | None:
+        """Give the one that waits, if it is what is wanted; it is the caller's then."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return None
+        if self._python == python and self._variables == wanted:
+            return process
+        _stop(process)
+        return None
+
+    def drop(self) -> None:
+        """End the one that waits."""
+        process, self._process = self._process, None
+        if process is not None:
+            _stop(process)
+
+
 def ask(
     record: dict[str, Any],
     request: dict[str, Any],
@@ -45,12 +99,14 @@ def ask(
     home: str,
     on_event: Callable[[dict[str, Any]], None],
     cancelled: Callable[[], bool],
+    spare: Spare | None = None,
 ) -> dict[str, Any]:
     """Have a host do something, and give its last event: ``done`` or ``error``.
 
     :param initial: the environment variables that this kernel was started with
     :param on_event: gets every other event, in the calling thread; ``silence`` while none comes
     :param cancelled: looked at ten times a second; True stops the work
+    :param spare: may hold a host that waits already
     :raises HostGone: if no host is there
     :raises HostEnded: if one was, and ended without an answer
     :raises KeyboardInterrupt: if it comes; the work is stopped first
@@ -64,6 +120,7 @@ def ask(
             home=home,
             on_event=on_event,
             cancelled=cancelled,
+            spare=spare,
         )
         if answer is not None:
             return answer
@@ -80,21 +137,56 @@ def _ask_one(
     home: str,
     on_event: Callable[[dict[str, Any]], None],
     cancelled: Callable[[], bool],
+    spare: Spare | None,
 ) -> tuple[dict[str, Any] | None, str]:
+    wanted = variables(initial)
+    waiting = None if spare is None else spare.take(python, wanted)
+    if waiting is not None:
+        answer, heard, begun = _converse(waiting, request, on_event, cancelled)
+        if answer is not None or begun:
+            return answer, heard
+        # It had just waited for long enough.
     try:
-        process = subprocess.Popen(
-            [python, "-P", "-m", "ipy_scriptenv.host"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=home,
-            env=variables(initial),
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=os.name == "posix",
-        )
+        process = _started(python, home, wanted)
     except OSError as error:
         return None, f"No module named ipy_scriptenv: {error}"
+    answer, heard, _ = _converse(process, request, on_event, cancelled)
+    return answer, heard
+
+
+def _started(
+    python: str, home: str, environ: Mapping[str, str], *words: str
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [python, "-P", "-m", "ipy_scriptenv.host", *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=home,
+        env=environ,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=os.name == "posix",
+    )
+
+
+def _converse(
+    process: subprocess.Popen[str],
+    request: dict[str, Any],
+    on_event: Callable[[dict[str, Any]], None],
+    cancelled: Callable[[], bool],
+) -> tuple[dict[str, Any] | None, str, bool]:
+    """Ask a host that runs; give its answer, its last words, and whether it said anything else.
+
+    It has ended when this returns.
+    """
+    begun = False
+
+    def hear(event: dict[str, Any]) -> None:
+        nonlocal begun
+        begun = begun or event["event"] != "silence"
+        on_event(event)
+
     lines: queue.Queue[str | None] = queue.Queue()
     words: list[str] = []
     readers = [
@@ -105,13 +197,13 @@ def _ask_one(
         reader.start()
     _write(process.stdin, {"protocol": PROTOCOL, **request})
     try:
-        answer = _listen(lines, process, on_event, cancelled)
+        answer = _listen(lines, process, hear, cancelled)
     except BaseException:
         _stop(process)
         raise
     _stop(process)
     readers[1].join(1.0)
-    return answer, "".join(words)
+    return answer, "".join(words), begun
 
 
 def _listen(

@@ -179,6 +179,7 @@ def become_new(kernel: Any) -> None:
         }
         if completion.lock is not None:
             variables.update(completion.lock.bequest())
+        completion.spare.drop()
         peers = _peers(_ports(kernel))
         _flush()
         _drain(kernel)
