@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp
 
-from . import backend, debugging, replace
+from . import backend, check, debugging, replace
 from .completing import Completion
 from .hosts import Spare
 from .imports import Packages
@@ -26,17 +27,18 @@ def run(
     home: str,
     record: dict[str, Any],
     lock: LiveLock | None,
-    spare: Spare,
+    initial: Mapping[str, str],
 ) -> None:
     """Run the kernel until it ends.
 
-    :param spare: the host that may wait for the first cell
+    :param initial: the environment variables before this kernel set its own
     """
     streams = replace.keep_streams()
     layer = record["kernel"]
     layer_path = (
         None if layer == "own" else os.path.join(home, "kernels-v1", layer, "site-packages")
     )
+    spare = Spare(initial, home)
     completion = Completion(
         environment=environment,
         home=home,
@@ -61,7 +63,9 @@ def run(
     if lock is not None:
         lock.ready = True
         lock.tell([])
-    spare.settle()
+    if check.may_have_changed(record, os.environ):
+        # The first cell will ask; until then there is time.
+        spare.start_soon(record)
     app.start()
 
 

@@ -276,7 +276,7 @@ class Completion:
         has_changed = answer["event"] == "done" and request["op"] in ("sync", "declare")
         if has_changed and not answer.get("replace"):
             # Who has changed something often changes more.
-            self.spare.start(self.record)
+            self.spare.start_soon(self.record)
         return answer
 
     def _take_turn(self, begun: int, on_event: _Listener) -> None:

@@ -28,6 +28,9 @@ _POLL = 0.1
 _GRACE = 10.0
 """Seconds that a host has to stop its uv and end, before it is killed."""
 
+_SOON = 0.3
+"""Seconds until a spare host is started: a start, or the reply of a cell, comes first."""
+
 _RESTORED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MPLBACKEND", "CONDA_PREFIX")
 """Variables that the host gets as they were before this kernel set its own."""
 
@@ -57,26 +60,31 @@ class Spare:
     def __init__(self, initial: Mapping[str, str], home: str) -> None:
         self.initial = initial
         self._home = home
+        self._turn = threading.Lock()
+        self._timer: threading.Timer | None = None
         self._process: subprocess.Popen[str] | None = None
         self._python = ""
-        self._variables: dict[str, str] | None = None
+        self._variables: dict[str, str] = {}
 
-    def start(self, record: dict[str, Any]) -> None:
-        """Start one, if none waits; a host that cannot be started is told when it is needed."""
-        if self._process is not None and self._process.poll() is None:
-            return
-        for python in reachable(record)[:1]:
-            with contextlib.suppress(OSError):
-                self._python, self._variables = python, variables(self.initial)
-                self._process = _started(python, self._home, self._variables, "--spare")
+    def start_soon(self, record: dict[str, Any]) -> None:
+        """Start one when what goes on now is over, and nobody has asked by then."""
+        self._timer = threading.Timer(_SOON, self._start, (record,))
+        self._timer.daemon = True
+        self._timer.start()
 
-    def settle(self) -> None:
-        """Note that what has changed in the variables until now is not the user's doing."""
-        self._variables = variables(self.initial)
+    def _start(self, record: dict[str, Any]) -> None:
+        with self._turn:
+            if self._timer is None or (self._process and self._process.poll() is None):
+                return
+            for python in reachable(record)[:1]:
+                # One that cannot be started is told when it is needed.
+                with contextlib.suppress(OSError):
+                    self._python, self._variables = python, variables(self.initial)
+                    self._process = _started(python, self._home, self._variables, "--spare")
 
     def take(self, python: str, wanted: Mapping[str, str]) -> subprocess.Popen[str] | None:
         """Give the one that waits, if it is what is wanted; it is the caller's then."""
-        process, self._process = self._process, None
+        process = self._given_up()
         if process is None or process.poll() is not None:
             return None
         if self._python == python and self._variables == wanted:
@@ -85,10 +93,18 @@ class Spare:
         return None
 
     def drop(self) -> None:
-        """End the one that waits."""
-        process, self._process = self._process, None
+        """End the one that waits, and start none any more."""
+        process = self._given_up()
         if process is not None:
             _stop(process)
+
+    def _given_up(self) -> subprocess.Popen[str] | None:
+        with self._turn:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            process, self._process = self._process, None
+        return process
 
 
 def ask(

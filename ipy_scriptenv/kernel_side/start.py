@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from . import check, hosts, live
+from . import check, live
 
 __all__ = ["main", "set_variables"]
 
@@ -44,14 +44,9 @@ def main(environment: str, home: str, record: dict[str, Any]) -> None:
     initial = dict(os.environ)
     set_variables(environment, os.path.join(home, "kernel-side-v1", record["kernel_side"]))
     lock = live.hold(environment, home, record["kernel"])
-    spare = hosts.Spare(initial, home)
-    if check.may_have_changed(record, os.environ):
-        # The first cell will ask; until then there is time.
-        spare.start(record)
-
     from .app import run
 
-    run(environment, home, record, lock, spare)
+    run(environment, home, record, lock, initial)
 
 
 def _layer_path(home: str, record: dict[str, Any]) -> str | None:
