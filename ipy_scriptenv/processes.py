@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-__all__ = ["Cancel", "Finished", "replace", "run", "run_visibly", "start_idle"]
+__all__ = ["Cancel", "Finished", "replace", "run", "run_visibly", "start_idle", "started"]
 
 _GRACE = 5.0
 """Seconds that a process has to end by itself before it is killed."""
@@ -211,6 +211,11 @@ def start_idle(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Non
         creationflags=flags,
     )
     _STARTED.append(process)
+
+
+def started() -> Sequence[subprocess.Popen[bytes]]:
+    """Give the processes of :func:`start_idle` that may still run, for whoever has to wait."""
+    return tuple(_STARTED)
 
 
 def _terminate(process: subprocess.Popen[Any]) -> None:
