@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping
-from html import escape
 from typing import Any, Callable
 
 from .showing import Showing
@@ -18,6 +17,8 @@ _MAGIC = "%scriptenv"
 
 def note(*lines: str) -> dict[str, Any]:
     """Give the content of a display that tells something which is no error, a line each."""
+    from html import escape
+
     html = "".join(f'<div style="{_STYLE}">{escape(line)}</div>' for line in lines)
     return {"data": {"text/plain": "\n".join(lines), "text/html": html}, "metadata": {}}
 

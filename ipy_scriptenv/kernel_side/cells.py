@@ -11,15 +11,17 @@ import contextlib
 import os
 import queue
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from .failing import named, wrong_call
 from .words import words_of
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["Command", "ScriptFailed", "register_cells", "run_line"]
 
@@ -98,6 +100,8 @@ def _stream(argv: Sequence[str], variables: Mapping[str, str], text: str | None)
     :param text: its standard input; ``None``: nothing
     :raises KeyboardInterrupt: if it comes; the process and its children have been ended
     """
+    import subprocess
+
     process = subprocess.Popen(
         list(argv),
         stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,

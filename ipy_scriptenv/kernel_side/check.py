@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -65,6 +64,8 @@ def settings_digest(environ: Mapping[str, str]) -> str:
         for name in RESOLVER_VARIABLES
         if environ.get(name)
     }
+    import hashlib
+
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode("utf-8")).hexdigest()[:16]
 
 

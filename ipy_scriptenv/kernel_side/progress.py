@@ -6,7 +6,6 @@ The notebook and the terminal show the same state; each asks for the line as oft
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any, NamedTuple
 
 __all__ = ["Download", "State", "after", "counted", "fraction", "html", "line"]
@@ -153,6 +152,8 @@ _TEXT = "color: var(--jp-ui-font-color2, currentColor)"
 
 def html(state: State, now: float) -> str:
     """Give the state as HTML: the line, and below it a thin bar while packages are downloaded."""
+    from html import escape
+
     text = f'<div style="{_TEXT}">{escape(line(state, now))}</div>'
     share = fraction(state)
     if share is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any, Callable
 
@@ -44,7 +44,7 @@ class Showing:
         self._on_shown = on_shown
         self._clock = clock
         self._state = progress.State(since=clock())
-        self._display = uuid.uuid4().hex
+        self._display = os.urandom(16).hex()
         self._shown: str | None = None
         self._about = ""
         self._last = 0.0
