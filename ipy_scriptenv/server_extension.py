@@ -1,7 +1,7 @@
-"""What runs inside Jupyter's server: environments follow renames, the kernel layer is ready.
+"""What runs inside Jupyter's server: environments follow renames, the kernel layer is ready, REST.
 
 The wheel switches it on (``jupyter_server_config.d``). Nothing here holds up the server: all work
-is done in threads, and what fails is a line in the server's log.
+is done in threads, what it needs is loaded there, and what fails is a line in the server's log.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ipy_scriptenv import environments, present
-from ipy_scriptenv.environments import Context
-from ipy_scriptenv.errors import ScriptEnvError
-from ipy_scriptenv.record import Source
+if TYPE_CHECKING:
+    from ipy_scriptenv.record import Source
 
 __all__ = ["follow_renames", "load"]
 
@@ -32,6 +30,12 @@ def load(app: Any) -> None:
     app.event_logger.add_listener(
         schema_id=_CONTENTS, listener=follow_renames(_path_finder(app.contents_manager), app.log)
     )
+    from ipy_scriptenv import rest
+
+    try:
+        rest.register(app)
+    except ImportError as error:
+        app.log.warning("scriptenv: this server is too old for the front end's side: %s", error)
 
 
 def follow_renames(find_path: Callable[[str], Path | None], log: Any) -> Any:
@@ -46,6 +50,8 @@ def follow_renames(find_path: Callable[[str], Path | None], log: Any) -> Any:
     turn = asyncio.Lock()
 
     def tell(source: Source, error: Exception) -> None:
+        from ipy_scriptenv import present
+
         what = present.escaped(f"the environment of {source} could not follow a rename: {error}")
         log.warning("scriptenv: %s", what)
 
@@ -57,16 +63,22 @@ def follow_renames(find_path: Callable[[str], Path | None], log: Any) -> Any:
             return
         try:
             async with turn:
-                moved = await asyncio.to_thread(
-                    environments.adopt, old, new, context=Context(), on_error=tell
-                )
+                lines = await asyncio.to_thread(_adopt, old, new, tell)
         except Exception:
             log.exception("scriptenv: environments could not follow a rename")
             return
-        for each in moved:
-            log.info("scriptenv: %s", present.move_text(each).partition("\n")[0])
+        for line in lines:
+            log.info("scriptenv: %s", line)
 
     return listen
+
+
+def _adopt(old: Path, new: Path, tell: Callable[[Source, Exception], None]) -> list[str]:
+    """Let environments follow; give a line for each that did."""
+    from ipy_scriptenv import environments, present
+
+    moved = environments.adopt(old, new, context=environments.Context(), on_error=tell)
+    return [present.move_text(each).partition("\n")[0] for each in moved]
 
 
 def _path_finder(manager: Any) -> Callable[[str], Path | None]:
@@ -88,8 +100,11 @@ def _path_finder(manager: Any) -> Callable[[str], Path | None]:
 
 def _prepare(log: Any) -> None:
     """Clear the picker of what is gone, and build the kernel layer for the host's Python."""
+    from ipy_scriptenv import environments
+    from ipy_scriptenv.errors import ScriptEnvError
+
     for step in (environments.sweep_kernelspecs, environments.prepare):
         try:
-            step(Context())
+            step(environments.Context())
         except (ScriptEnvError, OSError) as error:
             log.warning("scriptenv: the kernel could not be prepared: %s", error)

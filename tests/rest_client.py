@@ -1,4 +1,4 @@
-"""A client of the REST of the server extension, which asks as a front end does, or as a stranger."""
+"""A client of the server extension's REST, which asks as a front end does, or as a stranger."""
 
 from __future__ import annotations
 
@@ -77,10 +77,13 @@ def begin(lab: JupyterServer, verb: str, /, **fields: Any) -> str:
 
 
 def events(lab: JupyterServer, task: str, *, token: bool = True) -> Iterator[Json]:
-    """Follow a task from its first event to its last."""
+    """Follow a task from its first event to its last; it is connected at once."""
     address = lab.url.replace("http", "ws", 1) + f"scriptenv/tasks/{task}/events"
     header = [f"Authorization: token {lab.token}"] if token else []
-    connection = websocket.create_connection(address, header=header, timeout=PATIENCE)
+    return _received(websocket.create_connection(address, header=header, timeout=PATIENCE))
+
+
+def _received(connection: websocket.WebSocket) -> Iterator[Json]:
     try:
         while True:
             kind, data = connection.recv_data()

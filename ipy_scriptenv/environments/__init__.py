@@ -61,7 +61,12 @@ if TYPE_CHECKING:
     )
     from ipy_scriptenv.environments.registering import register, unregister
     from ipy_scriptenv.environments.relocking import relocked
-    from ipy_scriptenv.environments.removing import delete, prune, sweep_kernelspecs
+    from ipy_scriptenv.environments.removing import (
+        delete,
+        delete_named,
+        prune,
+        sweep_kernelspecs,
+    )
     from ipy_scriptenv.environments.sources import (
         check,
     )
@@ -127,6 +132,7 @@ __all__ = [
     "declare",
     "declare_given",
     "delete",
+    "delete_named",
     "discard",
     "distrust",
     "edit_cell",
@@ -206,7 +212,7 @@ _PLACES = {
     ),
     "registering": ("register", "unregister"),
     "relocking": ("relocked",),
-    "removing": ("delete", "prune", "sweep_kernelspecs"),
+    "removing": ("delete", "delete_named", "prune", "sweep_kernelspecs"),
     "sources": ("check",),
     "standing": ("Context",),
     "starting": ("EPHEMERAL", "Start", "became_ready", "discard", "distrust", "prepare", "start"),

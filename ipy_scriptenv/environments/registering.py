@@ -48,7 +48,9 @@ def _note(source: Source, *, context: Context, wanted: bool) -> Record:
     store = context.store
     store.prepare()
     name = whereabouts(store, source)
-    with exclusive(store.lock(name), timeout=lock_timeout()):
+    with exclusive(
+        store.lock(name), timeout=lock_timeout(), cancelled=lambda: context.cancel.is_set
+    ):
         standing = inspect(store, name, source)
         if standing.record is None:
             msg = f"`{source}` has no environment."

@@ -30,7 +30,7 @@ from ipy_scriptenv.record import Source
 from ipy_scriptenv.settings import lock_timeout
 from ipy_scriptenv.store import KERNEL_SIDE, Store
 
-__all__ = ["delete", "prune", "remove_layer", "sweep_kernelspecs"]
+__all__ = ["delete", "delete_named", "prune", "remove_layer", "sweep_kernelspecs"]
 
 _SWEEP_EVERY = 3600.0
 _SWEEP_SECONDS = 0.2
@@ -46,22 +46,27 @@ def delete(source: Source, *, context: Context) -> Item:
     store = context.store
     store.check()
     name = whereabouts(store, source)
-    path = store.environment(name)
-    if not os.path.lexists(path):
+    if not os.path.lexists(store.environment(name)):
         msg = f"`{source}` has no environment."
         raise NoEnvironment(msg)
     store.prepare()
     inspect(store, name, source)
-    item = Item(
-        kind=ItemKind.ENVIRONMENT,
-        name=name,
-        path=path,
-        reason="It was asked for.",
-        source=str(source),
-        size=size_of(path),
-    )
-    _remove_environment(context, name, wait=lock_timeout())
-    return item
+    return _deleted(context, name, source=str(source))
+
+
+def delete_named(name: EnvironmentName, *, context: Context) -> Item:
+    """Remove an environment by its own name: its record may be broken, or its source a text.
+
+    :raises ScriptEnvError: as :func:`delete`
+    """
+    store = context.store
+    store.check()
+    if not os.path.lexists(store.environment(name)):
+        msg = f"There is no environment `{name}`."
+        raise NoEnvironment(msg)
+    store.prepare()
+    record = store.record_of(name)
+    return _deleted(context, name, source=None if record is None else str(record.source))
 
 
 def prune(
@@ -122,6 +127,20 @@ def sweep_kernelspecs(context: Context) -> list[EnvironmentName]:
                 specs.unregister(spec.name, trash=context.store.building)
                 removed.append(spec.name)
     return removed
+
+
+def _deleted(context: Context, name: EnvironmentName, *, source: str | None) -> Item:
+    path = context.store.environment(name)
+    item = Item(
+        kind=ItemKind.ENVIRONMENT,
+        name=name,
+        path=path,
+        reason="It was asked for.",
+        source=source,
+        size=size_of(path),
+    )
+    _remove_environment(context, name, wait=lock_timeout())
+    return item
 
 
 def _remove(item: Item, context: Context, *, everything: bool) -> bool:
