@@ -117,14 +117,18 @@ class Ears:
 
 
 def our_processes(home: Path) -> set[int]:
-    """Give the ids of the processes, but for this one, whose home for environments is *home*."""
+    """Give the ids of the processes, but for this one, whose home for environments is *home*.
+
+    A host that waits for a kernel's first cell is not among them: it ends with the kernel.
+    """
     found = set()
     for process in psutil.process_iter():
         try:
             told = process.environ().get("SCRIPTENV_HOME")
+            waits = "--spare" in process.cmdline()
         except psutil.Error:
             continue
-        if told == str(home) and process.pid != os.getpid():
+        if told == str(home) and process.pid != os.getpid() and not waits:
             found.add(process.pid)
     return found
 
