@@ -24,7 +24,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: .venv/.installed ## run the quickstart notebook in its own environment, show what came out
+demo: front-end ## run the quickstart notebook in its own environment, show what came out
 	@echo "--- What the notebook prints:"
 	@$(BIN)/jupyter scriptenv execute $(NOTEBOOK)
 	@echo "--- Its environment:"
@@ -33,11 +33,12 @@ demo: .venv/.installed ## run the quickstart notebook in its own environment, sh
 	@$(BIN)/jupyter kernelspec list 2>/dev/null | grep scriptenv
 
 .PHONY: lab
-lab: .venv/.installed ## open JupyterLab on the notebooks
+lab: front-end ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
 .PHONY: test
-test: lint ## lint, and run all tests
+test: lint front-end ## lint, and run all tests
+	@! command -v npm >/dev/null || test ! -d labextension/lib/test || npm --prefix labextension test --silent
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
@@ -46,6 +47,19 @@ lint: .venv/.installed ## style, formatting, types and who may import whom
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.PHONY: labextension
+labextension: .venv/.installed labextension/built/package.json ## build the front end; needs Node 20
+	@mkdir -p .venv/share/jupyter/labextensions
+	@ln -sfn "$(CURDIR)/labextension/built" .venv/share/jupyter/labextensions/ipy-scriptenv
+
+# As `labextension`, where that can be; all else works without it.
+.PHONY: front-end
+front-end: .venv/.installed
+	@if ! command -v npm >/dev/null; then \
+		echo "The front end is not built: Node (npm) is not here. All else works without it." >&2; \
+	elif ! $(MAKE) --no-print-directory labextension; then \
+		echo "The front end could not be built. All else works without it." >&2; fi
 
 .PHONY: bench
 bench: .venv/.bench ## measure all figures, ours and the rivals'; renew docs/benchmarks.md
@@ -67,8 +81,19 @@ layer: .venv/.installed ## renew the list of packages of the kernel layer, for a
 
 .PHONY: clean
 clean: ## remove what the other targets have made in this folder
+	rm -rf labextension/built labextension/lib labextension/node_modules
 	rm -rf .venv dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find ipy_scriptenv tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+labextension/built/package.json: labextension/node_modules/.package-lock.json labextension/tsconfig.json \
+		$(shell find labextension/src labextension/style labextension/schema -type f)
+	npm --prefix labextension run build --silent
+	@touch $@
+
+# Exactly what the lock names, and nothing of theirs is run.
+labextension/node_modules/.package-lock.json: labextension/package-lock.json labextension/package.json
+	npm --prefix labextension ci --ignore-scripts --silent
+	@touch $@
 
 .venv/.bench: .venv/.installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench

@@ -12,10 +12,12 @@ import pytest
 
 from tests.conftest import Home
 from tests.jupyter_server import JupyterServer, running_lab
-from tests.test_browser import new_page
+from tests.test_browser import new_page, picture
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+__all__ = ["picture"]
 
 EXTENSION = Path(sys.prefix, "share", "jupyter", "labextensions", "ipy-scriptenv")
 

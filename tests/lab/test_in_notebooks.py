@@ -3,32 +3,123 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tests.conftest import Home
 from tests.jupyter_server import JupyterServer
+from tests.lab.panel import open_panel, toolbar, wait_until_idle
+from tests.stage import write_notebook
 from tests.test_browser import BLOCK, open_notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+CODE = f"{BLOCK}import alpha"
+
 
 def test_a_line_of_the_magic_changes_the_block_in_its_cell(
-    home: Home,  # noqa: ARG001 - the server runs in it
-    lab: JupyterServer,
-    page: Page,
+    lab: JupyterServer, page: Page, picture: Callable[..., None]
 ) -> None:
-    notebook = open_notebook(page, lab, "magic.ipynb", f"{BLOCK}import alpha", "%scriptenv add beta")
-    toolbar = page.locator(".jp-scriptenv-toolbar button")
-    toolbar.get_by_text(re.compile("pending")).wait_for()
+    notebook = open_notebook(page, lab, "magic.ipynb", CODE, "%scriptenv add beta")
+    toolbar(page).get_by_text(re.compile("pending|not made yet")).wait_for()
 
     notebook.run_cell(2)
     notebook.wait_until_run(2)
     notebook.cell(1).get_by_text('"beta').wait_for()
-    toolbar.get_by_text("in sync").wait_for()
+    toolbar(page).get_by_text("in sync").wait_for()
     assert notebook.cell(2).locator(".cm-content").inner_text() == "%scriptenv add beta"
     assert page.locator(".jp-Notebook .jp-CodeCell").count() == 2
+    status_bar = page.locator(".jp-scriptenv-status")
+    assert "in sync" in status_bar.inner_text()
+    picture(page, "block")
 
     notebook.cell(1).locator(".cm-content").click()
     page.keyboard.press("ControlOrMeta+z")
     notebook.cell(1).get_by_text('"beta').wait_for(state="detached")
+
+    # The block's cell says what it is for, and can be folded.
+    header = notebook.cell(1).get_by_role("button", name="Environment of this notebook")
+    header.click()
+    notebook.cell(1).locator(".cm-content").wait_for(state="hidden")
+    header.click()
+    notebook.cell(1).locator(".cm-content").wait_for()
+
+
+def test_a_restart_that_is_needed_is_a_banner_with_a_button(
+    lab: JupyterServer, page: Page, picture: Callable[..., None]
+) -> None:
+    notebook = open_notebook(page, lab, "restart.ipynb", CODE, "alpha.__version__")
+    notebook.run_cell(1)
+    notebook.wait_until_run(1)
+    notebook.write(1, CODE.replace("alpha<2", "alpha>=2"))
+    notebook.run_cell(1)
+    banner = page.locator(".jp-scriptenv-banner")
+    banner.get_by_text(re.compile("alpha")).wait_for()
+    picture(page, "restart")
+
+    banner.get_by_role("button", name="Restart kernel").click()
+    banner.wait_for(state="detached")
+    wait_until_idle(page)
+    notebook.run_cell(1)
+    notebook.run_cell(2)
+    notebook.wait_until_run(2)
+    assert notebook.outputs(2) == ["'2.0'"]
+    toolbar(page).get_by_text("in sync").wait_for()
+
+
+def test_names_of_packages_are_completed_inside_the_block(lab: JupyterServer, page: Page) -> None:
+    notebook = open_notebook(page, lab, "complete.ipynb", CODE)
+    notebook.run_cell(1)
+    notebook.wait_until_run(1)
+    notebook.write(1, '# /// script\n# dependencies = ["alp')
+    page.keyboard.insert_text('"]\n# ///')
+    for _ in range(len('"]\n# ///')):
+        page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Tab")
+    page.locator(".jp-Completer-item", has_text="alpha").wait_for()
+    page.keyboard.press("Enter")
+    notebook.cell(1).get_by_text('"alpha"').wait_for()
+
+
+def test_a_kernel_that_is_not_ours_is_called_so(
+    lab: JupyterServer, page: Page, picture: Callable[..., None]
+) -> None:
+    write_notebook(lab.root / "plain.ipynb", "1", kernel_name="python3")
+    page.goto(lab.lab_url("plain.ipynb"))
+    wait_until_idle(page)
+    toolbar(page).get_by_text("not a scriptenv kernel").wait_for()
+    open_panel(page)
+    picture(page, "not-ours")
+
+
+def test_the_launcher_and_the_choice_of_a_kernel_stay_clean(
+    lab: JupyterServer, page: Page, picture: Callable[..., None]
+) -> None:
+    open_notebook(page, lab, "own.ipynb", CODE)
+    assert any(name.startswith("scriptenv-own-") for name in lab.kernelspecs())
+
+    # It is in the picker, and not preselected for a notebook that names no kernel that is there.
+    write_notebook(lab.root / "unrelated.ipynb", "1", kernel_name="gone")
+    page.goto(lab.lab_url("unrelated.ipynb"))
+    choice = page.get_by_role("dialog").locator("select")
+    choice.locator("option", has_text="scriptenv: own.ipynb").first.wait_for(state="attached")
+    preselected = choice.evaluate("select => select.selectedOptions[0].text")
+    assert not preselected.startswith("scriptenv: "), preselected
+
+    page.goto(lab.lab_url())
+    page.locator(".jp-LauncherCard", has_text="Python (scriptenv)").first.wait_for()
+    assert page.locator(".jp-LauncherCard", has_text="scriptenv: ").count() == 0
+    picture(page, "launcher-clean")
+
+    page.goto(f"{lab.url}tree?token={lab.token}")  # Notebook 7
+    page.locator(".jp-DropdownMenu").get_by_text("New").click()
+    menu = page.get_by_role("menu")
+    menu.get_by_text("Python (scriptenv)").wait_for()
+    assert not menu.get_by_text("scriptenv: own.ipynb").is_visible()
+    picture(page, "new-menu-clean")
+
+    lab.request(
+        "PUT", "lab/api/settings/ipy-scriptenv:plugin", {"raw": '{"hideInLauncher": false}'}
+    )
+    page.goto(lab.lab_url())
+    page.locator(".jp-LauncherCard", has_text="scriptenv: own.ipynb").first.wait_for()

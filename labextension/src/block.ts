@@ -1,0 +1,195 @@
+/**
+ * Blocks of inline script metadata (PEP 723) in the text of a cell.
+ *
+ * Only where a block stands, and what stands in it as text: what it means is for the server and the
+ * kernel to say, which read it with one code.
+ */
+
+const OPENING = '# /// script';
+const CLOSING = '# ///';
+const ANY_OPENING = /^# \/\/\/ [A-Za-z0-9-]+$/;
+
+/** A block, as it stands in the text of a cell. */
+export interface IBlock {
+  /** The content: each line without its `# ` (or `#`), ended by a line feed. */
+  readonly toml: string;
+  /** The opening line, counted from 0. */
+  readonly line: number;
+  /** The closing line, counted from 0. */
+  readonly endLine: number;
+}
+
+/**
+ * Give the block of a code cell; null without one, and where it is not closed.
+ *
+ * A cell that begins with a cell magic (`%%`) has none.
+ */
+export function blockOfCell(source: string): IBlock | null {
+  if (!source.includes(OPENING) || source.trimStart().startsWith('%%')) {
+    return null;
+  }
+  const lines = source.split(/\r?\n/);
+  for (let line = 0; line < lines.length; line++) {
+    if (lines[line] !== OPENING) {
+      continue;
+    }
+    const endLine = closingOf(lines, line);
+    if (endLine !== null) {
+      const content = lines.slice(line + 1, endLine).map(each => `${each.slice(2)}\n`);
+      return { toml: content.join(''), line, endLine };
+    }
+  }
+  return null;
+}
+
+/**
+ * Give the line that closes the block that is opened in line `opening`, or null.
+ *
+ * By PEP 723 it is the last one of the run of comments, unless another block opens below it.
+ */
+function closingOf(lines: readonly string[], opening: number): number | null {
+  let closing: number | null = null;
+  for (let line = opening + 1; line < lines.length; line++) {
+    const text = lines[line];
+    if (text !== '#' && !text.startsWith('# ')) {
+      break;
+    }
+    if (closing === line - 1 && ANY_OPENING.test(text)) {
+      break;
+    }
+    if (text === CLOSING) {
+      closing = line;
+    }
+  }
+  return closing;
+}
+
+/** A replacement of the characters from `start` to before `end`. */
+export interface IReplacement {
+  readonly start: number;
+  readonly end: number;
+  readonly text: string;
+}
+
+/**
+ * Give the one replacement that makes `after` of `before`, as short as it can be; null if they agree.
+ *
+ * A cell that is replaced whole would take away the cursors of all who work in it.
+ */
+export function difference(before: string, after: string): IReplacement | null {
+  if (before === after) {
+    return null;
+  }
+  const shorter = Math.min(before.length, after.length);
+  let start = 0;
+  while (start < shorter && before[start] === after[start]) {
+    start++;
+  }
+  let same = 0;
+  while (
+    same < shorter - start &&
+    before[before.length - 1 - same] === after[after.length - 1 - same]
+  ) {
+    same++;
+  }
+  return {
+    start,
+    end: before.length - same,
+    text: after.slice(start, after.length - same)
+  };
+}
+
+/** A code cell, as far as choosing one needs it. */
+export interface ICodeCell {
+  /** Place among all cells of the notebook, counted from 0. */
+  readonly index: number;
+  readonly source: string;
+}
+
+/**
+ * Choose the cell that an edit of the kernel is for (docs/contract.md, "The front end").
+ *
+ * @param cells - the notebook's code cells, in order
+ * @param before - the text that the cell had when it was executed, or null
+ * @param after - the text it is to have: a cell that has it already is the one
+ * @param number - the cell's place in the file, counted from 1 over all cells, or null
+ * @returns its index, or null where a new first cell is to be made
+ */
+export function cellToWrite(
+  cells: readonly ICodeCell[],
+  before: string | null,
+  after: string,
+  number: number | null
+): number | null {
+  const same = cells.filter(cell => cell.source === before);
+  const found =
+    same.find(cell => cell.index + 1 === number) ??
+    same[0] ??
+    cells.find(cell => cell.source === after) ??
+    onlyBlock(cells);
+  return found?.index ?? null;
+}
+
+/** Say what is wrong with a notebook's blocks, as far as an edit must know it; null if nothing is. */
+export function blockProblem(cells: readonly ICodeCell[]): string | null {
+  if (cells.filter(cell => blockOfCell(cell.source) !== null).length > 1) {
+    return 'This notebook has more than one block. Remove all but one.';
+  }
+  const opened = cells.filter(cell => !cell.source.trimStart().startsWith('%%'));
+  const isOpen = (cell: ICodeCell): boolean =>
+    cell.source.includes(OPENING) &&
+    cell.source.split(/\r?\n/).includes(OPENING) &&
+    blockOfCell(cell.source) === null;
+  return opened.some(isOpen) ? 'A block is opened and not closed: its last line is missing.' : null;
+}
+
+/** Give the cell with a block, if there is one and no other. */
+export function onlyBlock<T extends ICodeCell>(cells: readonly T[]): T | null {
+  const found = cells.filter(cell => blockOfCell(cell.source) !== null);
+  return found.length === 1 ? found[0] : null;
+}
+
+/**
+ * Give the beginning of a package's name before the cursor, inside a dependency of a block.
+ *
+ * @param source - text of the cell
+ * @param offset - where the cursor stands
+ * @returns the beginning and where it starts; null where no name is typed
+ */
+export function nameBefore(
+  source: string,
+  offset: number
+): { prefix: string; start: number } | null {
+  const block = blockOfCell(source);
+  const before = source.slice(0, offset);
+  const line = before.split('\n').length - 1;
+  if (block === null || line <= block.line || line >= block.endLine) {
+    return null;
+  }
+  const text = before.slice(before.lastIndexOf('\n') + 1);
+  // Between an opening quote and the cursor stand only characters of a name: no specifier yet.
+  const typed = /(?:^#[^"']*|,\s*|\[\s*)["']([A-Za-z0-9][A-Za-z0-9._-]*)$/.exec(text);
+  if (typed === null || !isInDependencies(block, line - block.line - 1, text)) {
+    return null;
+  }
+  return { prefix: typed[1], start: offset - typed[1].length };
+}
+
+/** Tell whether a line of a block's TOML stands in the array of its dependencies. */
+function isInDependencies(block: IBlock, line: number, text: string): boolean {
+  const above = block.toml.split('\n').slice(0, line);
+  const key = /^\s*dependencies\s*=\s*\[/;
+  if (key.test(text.slice(2))) {
+    return true;
+  }
+  for (const each of above.reverse()) {
+    if (key.test(each)) {
+      return true;
+    }
+    // A closing bracket at the end of a line, or another key: the array is over.
+    if (/^\s*\]|^\s*[\w.-]+\s*=|^\s*\[/.test(each)) {
+      return false;
+    }
+  }
+  return false;
+}

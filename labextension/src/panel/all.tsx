@@ -1,0 +1,229 @@
+/** The panel's second tab: all environments on this machine, with their sizes. */
+
+import { Dialog, InputDialog, showDialog } from '@jupyterlab/apputils';
+import { closeIcon, editIcon, refreshIcon } from '@jupyterlab/ui-components';
+import React, { useCallback, useEffect, useState } from 'react';
+
+import type { IListed, IListing } from '../answers.js';
+import { Operation } from '../operation.js';
+import { sizeText } from '../packages.js';
+import { listEnvironments, Refused } from '../rest.js';
+import { IconButton } from './declared.js';
+
+/** Opens a document, by its path on the server. */
+export type IOpenDocument = (path: string) => void;
+
+/** What `prune` answers. */
+interface IPruned {
+  readonly removed: readonly {
+    readonly kind: string;
+    readonly name: string;
+    readonly source: string | null;
+  }[];
+  readonly bytes: number;
+}
+
+/** Draw the tab. */
+export function AllTab({ open }: { readonly open: IOpenDocument }): React.JSX.Element {
+  const [listing, setListing] = useState<IListing | null>(null);
+  const [failure, setFailure] = useState<string | null>(null);
+  const [words, setWords] = useState('');
+  const [isBusy, setIsBusy] = useState(false);
+
+  const load = useCallback(async () => {
+    try {
+      // Sizes take a walk over every file; what is known at once is shown at once.
+      setListing(await listEnvironments(false));
+      setListing(await listEnvironments(true));
+      setFailure(null);
+    } catch (error) {
+      setFailure(sentenceOf(error));
+    }
+  }, []);
+  useEffect(() => void load(), [load]);
+
+  const run = async <T,>(body: Record<string, unknown> & { verb: string }): Promise<T | null> => {
+    setIsBusy(true);
+    setFailure(null);
+    try {
+      return await new Operation(body.verb).start<T>(body);
+    } catch (error) {
+      setFailure(sentenceOf(error));
+      return null;
+    } finally {
+      setIsBusy(false);
+    }
+  };
+  const prune = async (): Promise<void> => {
+    const found = await run<IPruned>({ verb: 'prune', dry_run: true });
+    if (found !== null && (await confirmPrune(found))) {
+      // No more than what was shown: something else may have become superfluous meanwhile.
+      await run({ verb: 'prune', dry_run: false, names: found.removed.map(each => each.name) });
+      await load();
+    }
+  };
+  const remove = async (item: IListed): Promise<void> => {
+    const { button } = await showDialog({
+      title: 'Delete the environment?',
+      body: `The environment of ${item.source} is deleted. Its source stays; the next start makes a new one.`,
+      buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: 'Delete' })]
+    });
+    if (button.accept) {
+      await run({ verb: 'delete', environment: item.name });
+      await load();
+    }
+  };
+  const move = async (item: IListed): Promise<void> => {
+    const { value } = await InputDialog.getText({
+      title: 'Move the environment to another source',
+      label: 'The file that it is for from now on, as the file browser shows it',
+      text: item.contents_path ?? '',
+      okLabel: 'Move'
+    });
+    if (value && value !== item.contents_path) {
+      await run({ verb: 'move', source: item.source, new: value });
+      await load();
+    }
+  };
+
+  const found = (listing?.environments ?? []).filter(each =>
+    each.source.toLowerCase().includes(words.trim().toLowerCase())
+  );
+  return (
+    <>
+      <div className="jp-scriptenv-row">
+        <input
+          type="search"
+          className="jp-mod-styled jp-scriptenv-input"
+          aria-label="Filter the environments"
+          placeholder="Filter"
+          value={words}
+          onChange={event => setWords(event.target.value)}
+        />
+        <IconButton label="Refresh" icon={refreshIcon} onClick={() => void load()} />
+      </div>
+      <p className="jp-scriptenv-hint" role="status">
+        {listing === null ? '' : totalText(listing)}
+      </p>
+      {failure !== null && (
+        <p className="jp-scriptenv-failure" role="alert">
+          {failure}
+        </p>
+      )}
+      <button
+        type="button"
+        className="jp-mod-styled jp-scriptenv-action"
+        title="Remove the environments whose source is gone"
+        disabled={isBusy || listing === null}
+        onClick={() => void prune()}
+      >
+        Prune …
+      </button>
+      <ul className="jp-scriptenv-list jp-scriptenv-environments" aria-label="Environments">
+        {found.map(each => (
+          <Item
+            key={each.name}
+            item={each}
+            isBusy={isBusy}
+            onOpen={open}
+            onDelete={() => void remove(each)}
+            onMove={() => void move(each)}
+          />
+        ))}
+      </ul>
+    </>
+  );
+}
+
+function Item(props: {
+  readonly item: IListed;
+  readonly isBusy: boolean;
+  readonly onOpen: IOpenDocument;
+  readonly onDelete: () => void;
+  readonly onMove: () => void;
+}): React.JSX.Element {
+  const { item } = props;
+  const name = item.source.split(/[\\/]/).pop() ?? item.source;
+  const facts = [
+    item.python_version === null ? '' : `Python ${item.python_version}`,
+    item.bytes === null ? '' : sizeText(item.bytes),
+    item.last_used === null ? '' : `used ${new Date(item.last_used).toLocaleDateString()}`,
+    item.in_use ? 'in use' : ''
+  ];
+  const path = item.contents_path;
+  return (
+    <li>
+      <div className="jp-scriptenv-row">
+        {path === null ? (
+          <span className="jp-scriptenv-name" title={item.source}>
+            {name}
+          </span>
+        ) : (
+          <button
+            type="button"
+            className="jp-scriptenv-link jp-scriptenv-name"
+            title={item.source}
+            onClick={() => props.onOpen(path)}
+          >
+            {name}
+          </button>
+        )}
+        <span className="jp-scriptenv-tag" data-tone={TONES[item.state] ?? 'waiting'}>
+          <span className="jp-scriptenv-dot" aria-hidden="true" />
+          {item.state.replace('-', ' ')}
+        </span>
+        <IconButton
+          label={`Move the environment of ${name}`}
+          icon={editIcon}
+          isDisabled={props.isBusy}
+          onClick={props.onMove}
+        />
+        <IconButton
+          label={`Delete the environment of ${name}`}
+          icon={closeIcon}
+          isDisabled={props.isBusy}
+          onClick={props.onDelete}
+        />
+      </div>
+      <div className="jp-scriptenv-faint">{facts.filter(Boolean).join(' · ')}</div>
+    </li>
+  );
+}
+
+const TONES: Record<string, string> = { 'in-sync': 'good', broken: 'bad', orphan: 'none' };
+
+async function confirmPrune({ removed, bytes }: IPruned): Promise<boolean> {
+  const lines = removed.map(each => each.source ?? `${each.kind} ${each.name}`);
+  const { button } = await showDialog({
+    title: removed.length === 0 ? 'Nothing to remove' : `Remove ${sizeText(bytes)}?`,
+    body:
+      removed.length === 0 ? (
+        'Each environment has its source.'
+      ) : (
+        <ul className="jp-scriptenv-list">
+          {lines.map((line, index) => (
+            <li key={index}>{line}</li>
+          ))}
+        </ul>
+      ),
+    buttons:
+      removed.length === 0
+        ? [Dialog.okButton()]
+        : [Dialog.cancelButton(), Dialog.warnButton({ label: 'Remove' })]
+  });
+  return button.accept && removed.length > 0;
+}
+
+function totalText({ totals }: IListing): string {
+  const number = totals.number === 1 ? '1 environment' : `${totals.number} environments`;
+  return totals.bytes === null ? number : `${number}, ${sizeText(totals.bytes)}`;
+}
+
+function sentenceOf(error: unknown): string {
+  if (error instanceof Refused) {
+    return error.isAbsent
+      ? 'Jupyter’s server runs without the scriptenv extension.'
+      : error.sentence;
+  }
+  return String(error);
+}

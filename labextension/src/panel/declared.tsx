@@ -1,0 +1,110 @@
+/** What the block declares: add, edit and remove. */
+
+import { closeIcon, editIcon } from '@jupyterlab/ui-components';
+import React, { useState } from 'react';
+
+import type { NotebookEnvironment } from '../environment.js';
+import { nameOf, normalized } from '../packages.js';
+import { RequirementField } from './requirement.js';
+import { Section } from './section.js';
+
+/** Properties of a part of the panel that is about one notebook. */
+export interface IPartProps {
+  readonly environment: NotebookEnvironment;
+  /** Whether nothing can be changed now. */
+  readonly isBusy: boolean;
+}
+
+/** Draw the declared dependencies. */
+export function Declared({ environment, isBusy }: IPartProps): React.JSX.Element {
+  const [edited, setEdited] = useState<string | null>(null);
+  const declared = environment.info?.status.declared ?? null;
+  const dependencies = declared?.dependencies ?? [];
+
+  const change = async (work: Promise<void>): Promise<boolean> => {
+    // What fails is shown by the operation itself.
+    return work.then(() => true).catch(() => false);
+  };
+  const replace = async (old: string, requirement: string): Promise<boolean> => {
+    const isSame = normalized(nameOf(old)) === normalized(nameOf(requirement));
+    const isTaken =
+      (isSame || (await change(environment.edit('remove', [nameOf(old)])))) &&
+      (await change(environment.edit('add', [requirement])));
+    if (isTaken) {
+      setEdited(null);
+    }
+    return isTaken;
+  };
+
+  return (
+    <Section title="Declared" count={dependencies.length}>
+      <RequirementField
+        label="Add a package"
+        action="Add"
+        isDisabled={isBusy}
+        onSubmit={requirement => change(environment.edit('add', [requirement]))}
+      />
+      {dependencies.length === 0 && (
+        <p className="jp-scriptenv-hint">
+          {declared === null ? 'The block cannot be read.' : 'This notebook declares no packages.'}
+        </p>
+      )}
+      <ul className="jp-scriptenv-list" aria-label="Declared dependencies">
+        {dependencies.map((requirement, index) =>
+          edited === requirement ? (
+            <li key={requirement}>
+              <RequirementField
+                label={`Edit ${nameOf(requirement)}`}
+                action="Save"
+                initial={requirement}
+                isDisabled={isBusy}
+                onSubmit={text => replace(requirement, text)}
+                onCancel={() => setEdited(null)}
+              />
+            </li>
+          ) : (
+            <li key={requirement} className="jp-scriptenv-row">
+              <span className="jp-scriptenv-name">{requirement}</span>
+              <span className="jp-scriptenv-faint">
+                {declared?.installed[index] ?? 'not installed'}
+              </span>
+              <IconButton
+                label={`Edit ${nameOf(requirement)}`}
+                icon={editIcon}
+                isDisabled={isBusy}
+                onClick={() => setEdited(requirement)}
+              />
+              <IconButton
+                label={`Remove ${nameOf(requirement)}`}
+                icon={closeIcon}
+                isDisabled={isBusy}
+                onClick={() => void change(environment.edit('remove', [nameOf(requirement)]))}
+              />
+            </li>
+          )
+        )}
+      </ul>
+    </Section>
+  );
+}
+
+/** Draw a button that shows an icon alone; its words are for tooltips and screen readers. */
+export function IconButton(props: {
+  readonly label: string;
+  readonly icon: typeof closeIcon;
+  readonly isDisabled?: boolean;
+  readonly onClick: () => void;
+}): React.JSX.Element {
+  return (
+    <button
+      type="button"
+      className="jp-scriptenv-icon-button"
+      title={props.label}
+      aria-label={props.label}
+      disabled={props.isDisabled}
+      onClick={props.onClick}
+    >
+      <props.icon.react tag="span" />
+    </button>
+  );
+}

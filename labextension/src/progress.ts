@@ -1,0 +1,68 @@
+/** What is going on, from the events of a task: events in, one state out. */
+
+import type { IEvent } from './answers.js';
+import type { IWork } from './states.js';
+
+/** How far a task has come. */
+export interface IProgress {
+  /** What it is about, as the server put it. */
+  readonly sentence: string;
+  /** What uv did last. */
+  readonly step: string;
+  /** Downloads since uv last resolved, each with whether it is there. */
+  readonly downloads: ReadonlyMap<string, boolean>;
+  /** Whom the work waits for, or empty. */
+  readonly waitsFor: string;
+}
+
+/** A task that has only begun. */
+export const BEGUN: IProgress = { sentence: '', step: '', downloads: new Map(), waitsFor: '' };
+
+const KINDS = new Set(['resolving', 'downloading', 'installing', 'warning']);
+
+/** Give the state that follows; an event of an unknown kind changes nothing. */
+export function after(progress: IProgress, event: IEvent): IProgress {
+  if (event.event === 'waiting') {
+    return { ...progress, waitsFor: event.for ?? 'another process' };
+  }
+  if (!KINDS.has(event.event)) {
+    return progress;
+  }
+  const going = { ...progress, waitsFor: '' };
+  if (event.name) {
+    const downloads = new Map(progress.downloads).set(event.name, event.finished === true);
+    return { ...going, downloads };
+  }
+  const text = event.text ?? '';
+  if (event.packages) {
+    return { ...going, step: text, downloads: new Map() };
+  }
+  return { ...going, sentence: text || progress.sentence, step: '', downloads: new Map() };
+}
+
+/** Give the state as the words of a line, and as numbers where something is downloaded. */
+export function workOf(progress: IProgress): IWork {
+  if (progress.waitsFor) {
+    return { text: `Waiting for ${progress.waitsFor} …`, done: null, of: null };
+  }
+  const { size } = progress.downloads;
+  const done = [...progress.downloads.values()].filter(Boolean).length;
+  const step = size > 0 ? `${done} of ${size} downloaded` : progress.step;
+  const sentence = progress.sentence || 'Completing the environment';
+  const text = step ? `${sentence} … ${step}` : `${sentence} …`;
+  return { text, done: size > 0 ? done : null, of: size > 0 ? size : null };
+}
+
+/** Give the line that an event adds to the log of an operation; null for one that adds none. */
+export function logLine(event: IEvent): string | null {
+  switch (event.event) {
+    case 'waiting':
+      return `Waiting for ${event.for ?? 'another process'}`;
+    case 'warning':
+      return `Warning: ${event.text ?? ''}`;
+    case 'error':
+      return null; // it is shown by itself, with what to do
+    default:
+      return event.text || null;
+  }
+}

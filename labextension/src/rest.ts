@@ -1,0 +1,146 @@
+/** The server's side of this extension, over REST; one function for each request. */
+
+import { URLExt } from '@jupyterlab/coreutils';
+import { ServerConnection } from '@jupyterlab/services';
+
+import type { IEnvironment, IListing, IProblem, IPython, ICheck, IEvent } from './answers.js';
+
+const ROOT = 'scriptenv';
+
+/** The server refused a request, or has no such extension. */
+export class Refused extends Error {
+  /**
+   * @param status - of HTTP; 0 where no server answered
+   * @param code - the error's code (docs/contract.md, "Errors"), empty where the server has none
+   */
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+    readonly hint: string = '',
+    readonly problems: readonly IProblem[] = [],
+    /** Whether the change waits for the kernel's next start. */
+    readonly isPending: boolean = false
+  ) {
+    super(message);
+  }
+
+  /** Whether the server side of this extension is missing. */
+  get isAbsent(): boolean {
+    return this.status === 404 && this.code === '';
+  }
+
+  /** What happened and what to do, for people. */
+  get sentence(): string {
+    const places = this.problems.map(each => each.message);
+    return [this.message, ...places, this.hint].filter(Boolean).join(' ');
+  }
+}
+
+/** Which document a request is about, and the block that stands in it. */
+export interface IAbout {
+  readonly path: string;
+  /** The block's TOML, null without one. */
+  readonly block: string | null;
+}
+
+/** Give all that is known of a document's environment. */
+export function environmentOf({ path, block }: IAbout): Promise<IEnvironment> {
+  return request('POST', 'environment', { path, block, given: true });
+}
+
+/** List the environments that there are. */
+export function listEnvironments(withSizes: boolean): Promise<IListing> {
+  return request('GET', withSizes ? 'environments?size=1' : 'environments');
+}
+
+/** Give the Pythons that an environment can be made from. */
+export async function pythons(): Promise<readonly IPython[]> {
+  return (await request<{ pythons: IPython[] }>('GET', 'pythons')).pythons;
+}
+
+/** Give names of packages that begin in this way, as far as they are known here. */
+export async function namesWith(prefix: string): Promise<readonly string[]> {
+  const query = `names?prefix=${encodeURIComponent(prefix)}`;
+  return (await request<{ names: string[] }>('GET', query)).names;
+}
+
+/** Check a requirement as it is typed. */
+export function checkRequirement(requirement: string): Promise<ICheck> {
+  return request('POST', 'check', { requirement });
+}
+
+/** Start a task and give its id. */
+export async function startTask(body: Record<string, unknown>): Promise<string> {
+  return (await request<{ id: string }>('POST', 'tasks', body)).id;
+}
+
+/** End a task; one that has ended already is none. */
+export async function cancelTask(id: string): Promise<void> {
+  await request('DELETE', `tasks/${encodeURIComponent(id)}`).catch(() => undefined);
+}
+
+/**
+ * Listen to a task until it ends.
+ *
+ * @param hear - called for each event, those before this call included
+ * @returns the task's result, for `done`
+ * @throws Refused - for `error`, and where the connection is lost
+ */
+export function followTask<T>(id: string, hear: (event: IEvent) => void): Promise<T> {
+  const settings = ServerConnection.makeSettings();
+  const query = settings.appendToken ? `?token=${encodeURIComponent(settings.token)}` : '';
+  const address = URLExt.join(settings.wsUrl, ROOT, 'tasks', encodeURIComponent(id), 'events');
+  const socket = new settings.WebSocket(address + query);
+  return new Promise<T>((resolve, reject) => {
+    socket.onmessage = message => {
+      const event = JSON.parse(String(message.data)) as IEvent;
+      hear(event);
+      if (event.event === 'done') {
+        resolve(event.result as T);
+        socket.close();
+      } else if (event.event === 'error') {
+        reject(refusalOf(event));
+        socket.close();
+      }
+    };
+    socket.onclose = () => reject(new Refused(0, '', 'The connection to the server was lost.'));
+  });
+}
+
+function refusalOf({ error }: IEvent): Refused {
+  const message = error?.message ?? 'The operation failed.';
+  return new Refused(500, error?.code ?? '', message, error?.hint, error?.problems, error?.pending);
+}
+
+async function request<T>(method: string, path: string, body?: unknown): Promise<T> {
+  const settings = ServerConnection.makeSettings();
+  const init = body === undefined ? { method } : { method, body: JSON.stringify(body) };
+  let response: Response;
+  try {
+    response = await ServerConnection.makeRequest(
+      URLExt.join(settings.baseUrl, ROOT, path),
+      init,
+      settings
+    );
+  } catch (error) {
+    throw new Refused(0, '', `The server does not answer: ${(error as Error).message}`);
+  }
+  const text = await response.text();
+  const answer = parsed(text);
+  if (!response.ok) {
+    const error = answer?.error ?? {};
+    const message = error.message ?? answer?.message ?? response.statusText;
+    throw new Refused(response.status, error.code ?? '', message, error.hint, error.problems);
+  }
+  return answer as T;
+}
+
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+function parsed(text: string): any {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // 204, or a page of a proxy
+  }
+}
