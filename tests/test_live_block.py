@@ -566,14 +566,18 @@ def stalling(
 
 
 def workers(environment: Path) -> list[psutil.Process]:
-    """List the processes of uv and of hosts that work for an environment, whoever's children."""
+    """List the processes of uv and of hosts that work for an environment, whoever's children.
+
+    A host that was started before it was asked is none of them: another may wait by now.
+    """
     found = []
     for process in psutil.process_iter(["name", "cmdline", "environ"]):
         variables = process.info["environ"] or {}
         words = process.info["cmdline"] or []
         is_uv = process.info["name"] == "uv" and variables.get("VIRTUAL_ENV") == str(environment)
         is_build = process.info["name"] == "uv" and any(environment.name in word for word in words)
-        if is_uv or is_build or "ipy_scriptenv.host" in words:
+        is_host = "ipy_scriptenv.host" in words and "--spare" not in words
+        if is_uv or is_build or is_host:
             found.append(process)
     return found
 

@@ -50,7 +50,9 @@ def test_a_notebook_is_synced_looked_at_and_listed(lab: JupyterServer, home: Hom
     assert before["lock"] == {"path": None, "embedded": False, "state": "none"}
 
     told = list(events(lab, begin(lab, "sync", path="fo lder/nötebook.ipynb")))
-    assert [each["event"] for each in told[:-1]] == ["resolving", "installing", "installing"]
+    # A server prepares the kernel by itself: the last step is told where it has not yet.
+    steps = [each["event"] for each in told[:-1]]
+    assert steps in (["resolving", "installing", "installing"], ["resolving", "installing"])
     done = told[-1]
     assert done["event"] == "done"
     assert done["result"]["action"] == "created"
