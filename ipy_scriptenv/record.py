@@ -192,14 +192,15 @@ class Glance:
     synced: bool
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Glance:
+    def from_json(cls, text: str) -> Glance:
         """Read the text of a record.
 
         :raises ValueError: if it is broken
         :raises NewerSchema: if a newer version of this package wrote it
         """
         try:
-            data = json.loads(text)
+            shorter, packages = _without_packages(text)
+            data = json.loads(shorter)
             _refuse_newer(data["schema"])
             source = data["source"]
             return cls(
@@ -212,13 +213,26 @@ class Glance:
                 last_used=str(data["last_used"]),
                 kernel=str(data["kernel"]),
                 kernel_side=str(data["kernel_side"]),
-                packages=len(data["packages"]),
+                packages=packages + len(data["packages"]),
                 pending=data["pending"] is not None,
                 synced=data["fingerprint"] is not None,
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             msg = f"incomplete record: {error}"
             raise ValueError(msg) from error
+
+
+def _without_packages(text: str) -> tuple[str, int]:
+    """Empty the list of packages in a record's text, and give how many it had.
+
+    It is most of the text, and half of the time that reading the text takes. No string in JSON has
+    a newline: these are where :meth:`Record.to_json` puts them, or the text stays as it is.
+    """
+    begin = text.find('\n "packages": [\n')
+    end = text.find("\n ]", begin)
+    if begin < 0 or end < 0:
+        return text, 0
+    return f'{text[:begin]}\n "packages": [{text[end:]}', text.count("\n  {", begin, end)
 
 
 def _refuse_newer(schema: int) -> None:

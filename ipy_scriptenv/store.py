@@ -164,7 +164,7 @@ class Store:
         try:
             # Ten thousand are read at once: a text is made much sooner than a `Path`.
             path = f"{self.home}{os.sep}{ENVIRONMENTS}{os.sep}{name}{os.sep}{RECORD}"
-            return Glance.from_json(read_regular(path, limit=_LARGEST))
+            return Glance.from_json(read_regular(path, limit=_LARGEST).decode())
         except (OSError, ValueError):
             return None
 

@@ -192,9 +192,9 @@ def list_environments(
     registered = _names(kernelspecs_folder())
     locks = _names(store.locks)
     found = []
-    folder = store.environments
+    folder = str(store.environments)
     for name in store.names():
-        path = folder / name
+        path = Path(folder, name)
         try:
             glance = store.glance(name)
         except NewerSchema:
@@ -204,7 +204,7 @@ def list_environments(
         source = glance.source if glance else None
         if source is not None and source.kind is SourceKind.EPHEMERAL:
             continue
-        state = _listed_state(str(path), glance)
+        state = _listed_state(f"{folder}{os.sep}{name}", glance)
         if (states and state not in states) or not _matches(source, pattern):
             continue
         spec = kernelspec_name(name)

@@ -1,0 +1,47 @@
+"""The record as a listing reads it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ipy_scriptenv.record import Glance, Package, Python, Record, Source, SourceKind
+
+TRAP = '"\n "packages": [\n  {'
+
+
+def record(*packages: str) -> Record:
+    """Give a record with these packages, and with a text in it that looks like a list of them."""
+    return Record(
+        source=Source(kind=SourceKind.FILE, path=f"/notebooks/{TRAP}.ipynb"),
+        python=Python(request=None, version="3.12.1", base="/usr/bin/python3", abi="cpython-312"),
+        block=TRAP,
+        kernel="layer",
+        kernel_side="side",
+        hosts=(),
+        uv="0.13.9",
+        created="2026-01-01T00:00:00+00:00",
+        last_used="2026-01-02T00:00:00+00:00",
+        fingerprint="f",
+        packages=tuple(Package(name=name, version="1") for name in packages),
+        watch={TRAP: None},
+    )
+
+
+@pytest.mark.parametrize("indent", [1, 2, None])
+@pytest.mark.parametrize("packages", [(), ("alpha",), ("alpha", "beta", TRAP)])
+def test_a_glance_says_what_the_record_says(packages: tuple[str, ...], indent: int | None) -> None:
+    mine = record(*packages)
+    text = mine.to_json()
+    found = Glance.from_json(text if indent == 1 else json.dumps(json.loads(text), indent=indent))
+    assert found.packages == len(packages)
+    assert found.source == mine.source
+    assert found.python_version == "3.12.1"
+    assert (found.synced, found.pending) == (True, False)
+
+
+@pytest.mark.parametrize("end", [-2, 40, -60])
+def test_a_record_that_was_cut_is_broken(end: int) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Glance.from_json(record("alpha", "beta").to_json()[:end])
