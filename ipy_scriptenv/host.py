@@ -9,6 +9,7 @@ needs is loaded before the request comes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 # A cell waits for this process: what only one kind of request needs is imported there.
 from ipy_scriptenv import environments, present
@@ -277,5 +278,17 @@ def _done(synced: Synced, *, exact: bool) -> dict[str, Any]:
     }
 
 
+def _end(code: int) -> NoReturn:
+    """End this process, without taking apart what was loaded: a cell waits for its end."""
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.main_thread():
+            # It removes what a crash has left.
+            thread.join()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _end(main())
