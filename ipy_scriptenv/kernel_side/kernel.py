@@ -16,6 +16,7 @@ from .below import note
 from .completing import Completion
 from .failing import Failed, interrupted, restart_needed, undeclared, unforeseen
 from .helping import ImportHelp, changed_by_hand
+from .inbox import Inbox
 from .showing import Showing
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class ScriptEnvKernel(IPythonKernel):
     replaced = False
     """Whether this kernel has taken over from one that it replaced; it never does so twice."""
 
-    inbox: replace.Inbox
+    inbox: Inbox
     help: ImportHelp
     front_ends: FrontEnds | None = None
     """Those that can change a cell; None before the first one said so."""
@@ -44,7 +45,7 @@ class ScriptEnvKernel(IPythonKernel):
     _use_jedi = False
 
     def __init__(self, **kwargs: Any) -> None:
-        self.inbox = replace.Inbox()
+        self.inbox = Inbox()
         self.help = ImportHelp(self.completion.packages)
         super().__init__(**kwargs)
         self.comm_manager.register_target("scriptenv", self._front_end_opened)

@@ -8,32 +8,26 @@ order, as soon as the clients have connected again. Only ever before a cell of t
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 from typing import Any
 
-__all__ = ["Inbox", "Streams", "become_new", "is_possible", "keep_streams", "take_over"]
+from .inbox import QUIET, QUIET_LIMIT, decoded
+
+__all__ = ["Streams", "become_new", "is_possible", "keep_streams", "take_over"]
 
 _REPLAY = "SCRIPTENV_REPLAY"
 """Descriptor of the file in which a kernel hands its requests to the one that it becomes."""
 
-_QUIET = 0.05
-"""Seconds without a new request after which the waiting ones are taken to be all."""
-_QUIET_LIMIT = 1.0
 _PEERS_LIMIT = 5.0
 """Seconds that clients have to connect again; those that do not are gone."""
 _SETTLE = 0.2
 """Seconds from a connection to the subscription that follows on it."""
-_RAN_KEPT = 50
-"""How much start-up code of clients is kept; some of them go on for ever."""
-_DELIMITER = b"<IDS|MSG>"
 _CHANNELS = ("shell", "iopub", "stdin", "control")
 
 
@@ -63,98 +57,6 @@ def keep_streams() -> Streams | None:
 def is_possible() -> bool:
     """Say whether a process can become another program here."""
     return os.name == "posix"
-
-
-class Inbox:
-    """The requests that have arrived and are not answered, until a user's code has run.
-
-    A request is known by its header, which no other one has.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._closed = False
-        self._held = False
-        self._waiting: dict[bytes, list[bytes]] = {}
-        self._control: list[list[bytes]] = []
-        self._ran: list[str] = []
-        self._last = 0.0
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether a user's code has run."""
-        return self._closed
-
-    def close(self) -> None:
-        """Stop keeping anything: a user's code runs now, and this kernel stays what it is."""
-        with self._lock:
-            self._closed = True
-            self._waiting.clear()
-            self._ran.clear()
-
-    def hold(self) -> None:
-        """Keep what arrives from now on without letting it through."""
-        self._held = True
-
-    def ran_unasked(self, code: str) -> None:
-        """Note start-up code that a client ran; a new kernel runs it again."""
-        with self._lock:
-            if not self._closed and code not in self._ran[-_RAN_KEPT:]:
-                self._ran = [*self._ran[1 - _RAN_KEPT :], code]
-
-    def lets_through(self, message: Any) -> bool:
-        """Keep a request that arrives on the shell channel; say whether it may be handled now."""
-        with self._lock:
-            if self._closed and not self._held:
-                return True
-            frames = _frames(message)
-            key = _key(frames)
-            if key is not None:
-                self._waiting[key] = frames
-                self._last = time.monotonic()
-            return not self._held
-
-    def lets_control_through(self, message: Any) -> bool:
-        """As :meth:`lets_through`, for the control channel, which is only kept while held."""
-        with self._lock:
-            if self._held:
-                self._control.append(_frames(message))
-            return not self._held
-
-    def answered(self, message: Any) -> None:
-        """Forget a request that was handled to its end."""
-        if not self._closed:
-            key = _key(_frames(message))
-            if key is not None:
-                with self._lock:
-                    self._waiting.pop(key, None)
-
-    def release(self) -> tuple[list[list[bytes]], list[list[bytes]]]:
-        """Let everything through again; give what was held back, of shell and of control."""
-        with self._lock:
-            self._held = False
-            shell, self._waiting = list(self._waiting.values()), {}
-            control, self._control = self._control, []
-            return shell, control
-
-    def wait_until_quiet(self) -> None:
-        """Wait until nothing has arrived for a moment, but not for ever."""
-        started = time.monotonic()
-        while True:
-            now = time.monotonic()
-            rest = max(started, self._last) + _QUIET - now
-            if rest <= 0 or now - started > _QUIET_LIMIT:
-                return
-            time.sleep(rest)
-
-    def contents(self) -> dict[str, Any]:
-        """Give all that a new kernel must know, for JSON."""
-        with self._lock:
-            return {
-                "shell": [_encoded(frames) for frames in self._waiting.values()],
-                "control": [_encoded(frames) for frames in self._control],
-                "ran": list(self._ran),
-            }
 
 
 def become_new(kernel: Any) -> None:
@@ -248,8 +150,8 @@ async def _replay(kernel: Any, contents: dict[str, Any]) -> None:
         shell, control = kernel.inbox.release()
         _inject(
             kernel,
-            [_decoded(frames) for frames in contents["shell"]] + shell,
-            [_decoded(frames) for frames in contents["control"]] + control,
+            [decoded(frames) for frames in contents["shell"]] + shell,
+            [decoded(frames) for frames in contents["control"]] + control,
         )
 
 
@@ -267,7 +169,7 @@ def _drain(kernel: Any) -> None:
         return
     socket = kernel.shell_stream.socket
     started = time.monotonic()
-    while socket.poll(int(_QUIET * 1000)) and time.monotonic() - started < _QUIET_LIMIT:
+    while socket.poll(int(QUIET * 1000)) and time.monotonic() - started < QUIET_LIMIT:
         kernel.inbox.lets_through(socket.recv_multipart(copy=True))
 
 
@@ -279,7 +181,7 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    time.sleep(_QUIET)
+    time.sleep(QUIET)
 
 
 def _ports(kernel: Any) -> dict[str, int]:
@@ -305,27 +207,7 @@ def _peers(ports: dict[str, int]) -> dict[str, int]:
     return {channel: found.count(port) for channel, port in ports.items()}
 
 
-def _frames(message: Any) -> list[bytes]:
-    return [bytes(getattr(frame, "bytes", frame)) for frame in message]
-
-
-def _key(frames: list[bytes]) -> bytes | None:
-    """The frame of the header, which holds the message's own name; None for what is no message."""
-    try:
-        return frames[frames.index(_DELIMITER) + 2]
-    except (ValueError, IndexError):
-        return None
-
-
 def _messages(frames: list[bytes]) -> list[Any]:
     import zmq
 
     return [zmq.Frame(frame) for frame in frames]
-
-
-def _encoded(frames: list[bytes]) -> list[str]:
-    return [base64.b64encode(frame).decode("ascii") for frame in frames]
-
-
-def _decoded(frames: list[str]) -> list[bytes]:
-    return [base64.b64decode(frame) for frame in frames]
