@@ -188,7 +188,15 @@ def _changes_in_lines(err: str) -> tuple[Change, ...]:
     )
 
 
+_ASIDE = re.compile(r"warning: No `requires-python` value found")
+"""What uv says of every block without that key, which need have none; nothing fails for it."""
+
+
 def _words(err: str) -> str:
-    """Give what uv said without its progress, credentials and trailing space."""
-    lines = [line.rstrip() for line in err.splitlines() if event_of(line) is None]
+    """Give what uv said of a failure, without progress, asides, credentials and trailing space."""
+    lines = [
+        line.rstrip()
+        for line in err.splitlines()
+        if event_of(line) is None and not _ASIDE.match(line)
+    ]
     return without_credentials("\n".join(lines).strip())

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -292,10 +293,7 @@ def module_home(
 
     Such a module overrides `home` with it.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        home = _move_in(tmp_path_factory.mktemp("module") / "home", uv_cache, patch)
-        layers.link(home)
-        _go_offline(index, patch)
+    with shared_home(tmp_path_factory.mktemp("module"), uv_cache, index, layers) as home:
         yield home
 
 
@@ -325,6 +323,19 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=[*BROWSER_OPTIONS])
         yield browser
         browser.close()
+
+
+@contextmanager
+def shared_home(folder: Path, uv_cache: Path, index: Path, layers: Layers) -> Iterator[Home]:
+    """Move into a home that many tests have in common, until the block is left.
+
+    :param folder: where it is made
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        home = _move_in(folder / "home", uv_cache, patch)
+        layers.link(home)
+        _go_offline(index, patch)
+        yield home
 
 
 def _move_in(path: Path, uv_cache: Path, patch: pytest.MonkeyPatch) -> Home:

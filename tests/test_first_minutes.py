@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.browsing import Notebook, new_page, picture
 from tests.conftest import Home, Layers
 from tests.jupyter_server import running_lab
 from tests.kernels import pip_list
 from tests.stage import GENERIC, HOST, call, environment_of
-from tests.test_browser import Notebook, new_page, picture
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

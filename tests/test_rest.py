@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import Home
-from tests.jupyter_server import JupyterServer, running_lab
+from tests.jupyter_server import JupyterServer
 from tests.kernels import block, write_notebook
+from tests.one_server import home, lab
 from tests.rest_client import Json, ask, begin, events, run
 from tests.stage import block_of, environment_of, installed, record_of
 
-
-@pytest.fixture(scope="module")
-def home(module_home: Home) -> Home:
-    return module_home
+__all__ = ["home", "lab"]  # fixtures
 
 
-@pytest.fixture(scope="module")
-def lab(home: Home) -> Iterator[JupyterServer]:
-    """Run one server for all tests here; each has notebooks of its own."""
-    with running_lab(home.path.parent / "work") as server:
-        yield server
+ADDRESS = "https://ada:pw@127.0.0.1:1/gamma-1.0-py3-none-any.whl"
 
 
 def look(lab: JupyterServer, path: str) -> Json:
@@ -118,6 +109,28 @@ def test_a_package_is_added_in_the_open_document_and_nothing_on_disk_is_touched(
         assert option["error"]["code"] == "wrong-call"
 
 
+def test_a_requirement_is_changed_word_for_word(lab: JupyterServer) -> None:
+    path = write_notebook(lab.root / "change.ipynb", block("gamma", "alpha[extra]<2"))
+    cell = cell_of(path).replace('"alpha', '# why\n#     "alpha')
+    asked = {"path": "change.ipynb", "edit": "change", "cell": cell}
+    done = run(lab, "edit", words=["alpha[extra]<2", "alpha"], **asked)["result"]
+    assert done["cell"] == cell.replace("alpha[extra]<2", "alpha")
+    assert (done["added"], done["removed"]) == (["alpha"], ["alpha[extra]<2"])
+    other = run(lab, "edit", words=["gamma", "beta"], **asked)["result"]
+    assert other["cell"] == cell.replace("gamma", "beta")
+    unknown = run(lab, "edit", words=["alpha", "beta"], **asked)["error"]
+    assert unknown["message"] == "The block does not declare `alpha`."
+    unsolved = run(lab, "edit", words=["gamma", "gamma>=9"], **asked)["error"]
+    assert unsolved["code"] == "resolution-failed"
+    assert unsolved["hint"].startswith("Nothing was changed.")
+    assert "requires-python" not in str(unsolved["problems"])
+    secret = {**asked, "cell": block(f"gamma @ {ADDRESS}")}
+    hidden = run(lab, "edit", words=[f"gamma @ {ADDRESS}".replace("ada:pw", "***"), "x"], **secret)
+    assert hidden["error"]["hint"] == "It holds a password: change it in the block itself."
+    bad = ask(lab, "POST", "tasks", {"verb": "edit", "words": ["alpha"], **asked})
+    assert (bad.status, bad.code) == (400, "wrong-call")
+
+
 def cell_of(path: Path) -> str:
     """Give the cell with the block, as an editor has it."""
     texts = ["".join(each["source"]) for each in json.loads(path.read_text())["cells"]]
@@ -131,6 +144,15 @@ def test_a_lock_in_the_notebook_is_the_editor_s_to_write(lab: JupyterServer) -> 
     assert locked["lock"]["embedded"]
     assert 'name = "alpha"' in locked["text"]
     assert path.read_bytes() == before
+
+    # It counts as the document has it, also before it is saved.
+    unsaved = {"path": "locked.ipynb", "block": block_of("alpha<2"), "lock": locked["text"]}
+    assert run(lab, "sync", given=True, **unsaved)["result"]["lock"] is None
+    seen = ask(lab, "POST", "environment", unsaved).body
+    assert (seen["status"]["state"], seen["lock"]["state"]) == ("in-sync", "current")
+    del unsaved["lock"]
+    seen = ask(lab, "POST", "environment", unsaved).body
+    assert (seen["status"]["state"], seen["lock"]["state"]) == ("stale", "none")
 
     save_lock(path, locked["text"])
     saved = path.read_bytes()

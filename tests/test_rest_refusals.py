@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,11 @@ import websocket
 from tests.conftest import Home
 from tests.jupyter_server import JupyterServer, running_lab
 from tests.kernels import block, write_notebook
+from tests.one_server import home, lab
 from tests.rest_client import ask, begin, events, run
 from tests.stage import environment_of, sync
+
+__all__ = ["home", "lab"]  # fixtures
 
 REQUESTS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "environment", None),
@@ -42,18 +44,10 @@ c.ServerApp.authorizer_class = Reading
 """
 
 
-@pytest.fixture(scope="module")
-def home(module_home: Home) -> Home:
-    return module_home
-
-
-@pytest.fixture(scope="module")
-def lab(home: Home) -> Iterator[JupyterServer]:
-    """Run one server for all tests here; each has notebooks of its own."""
-    root = home.path.parent / "work"
-    write_notebook(root / "nb.ipynb", block("alpha"))
-    with running_lab(root) as server:
-        yield server
+@pytest.fixture(scope="module", autouse=True)
+def notebook(lab: JupyterServer) -> None:
+    """Put a notebook there that requests may name."""
+    write_notebook(lab.root / "nb.ipynb", block("alpha"))
 
 
 def test_nobody_is_answered_without_the_token(lab: JupyterServer) -> None:

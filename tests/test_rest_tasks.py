@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from uv import find_uv_bin
 
 from ipy_scriptenv.locks import exclusive
@@ -15,8 +13,11 @@ from ipy_scriptenv.store import Store
 from tests.conftest import Home
 from tests.jupyter_server import JupyterServer, running_lab
 from tests.kernels import block, kernelspec_of, wait_until, write_notebook
+from tests.one_server import home, lab
 from tests.rest_client import Json, ask, begin, events, run
 from tests.stage import block_of, environment_of, installed, sync, write_project
+
+__all__ = ["home", "lab"]  # fixtures
 
 NEVER_ENDING = """
 import os, pathlib, time
@@ -34,18 +35,6 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 
 FOLDER = '[tool.uv.sources]\nlocal = { path = "slow" }'
 ADDRESS = "https://ada:secret@127.0.0.1:1/x-1.0-py3-none-any.whl"
-
-
-@pytest.fixture(scope="module")
-def home(module_home: Home) -> Home:
-    return module_home
-
-
-@pytest.fixture(scope="module")
-def lab(home: Home) -> Iterator[JupyterServer]:
-    """Run one server for most tests here; each has notebooks of its own."""
-    with running_lab(home.path.parent / "work") as server:
-        yield server
 
 
 def write_slow(root: Path) -> Path:

@@ -5,37 +5,25 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import pytest
 
 from ipy_scriptenv import environments
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.store import Store
 from tests.conftest import Home
-from tests.jupyter_server import Execution, JupyterServer, running_lab
+from tests.jupyter_server import Execution, JupyterServer
 from tests.kernels import kernelspec_of
+from tests.one_server import home, lab
 from tests.stage import environment_of, write_notebook
+
+__all__ = ["home", "lab"]  # fixtures
 
 ALPHA = '# /// script\n# dependencies = ["alpha<2"]\n# ///\nimport alpha\nalpha.__version__'
 NEWER_ALPHA = ALPHA.replace("<2", ">=2")
 BETA = '# /// script\n# dependencies = ["beta"]\n# ///\nimport beta\nbeta.__version__'
 NO_SUCH_PYTHON = '# /// script\n# requires-python = ">=3.99"\n# ///\n'
 WHERE = "import os, sys\n[sys.prefix, os.getcwd()]"
-
-
-@pytest.fixture(scope="module")
-def home(module_home: Home) -> Home:
-    return module_home
-
-
-@pytest.fixture(scope="module")
-def lab(home: Home) -> Iterator[JupyterServer]:
-    """Run one server for all tests here; each has notebooks of its own."""
-    with running_lab(home.path.parent / "work") as server:
-        yield server
 
 
 def prefix(execution: Execution) -> Path:

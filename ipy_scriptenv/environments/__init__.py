@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from ipy_scriptenv.environments.doctor import Finding, examine, mend
     from ipy_scriptenv.environments.edits import Edit, Edited, Verb, edit_given
     from ipy_scriptenv.environments.exporting import Form, export, tree
+    from ipy_scriptenv.environments.filling import (
+        SharedLayer,
+        SharedParts,
+        named_folder,
+        pythons_here,
+        share,
+        share_python,
+    )
     from ipy_scriptenv.environments.finding import Found, find
     from ipy_scriptenv.environments.job import ALL_PACKAGES, Asker, Choosing, Pin
     from ipy_scriptenv.environments.known import (
@@ -50,15 +58,19 @@ if TYPE_CHECKING:
         loaded_otherwise,
         status,
     )
+    from ipy_scriptenv.environments.manifests import Kind
     from ipy_scriptenv.environments.moving import Moved, adopt, move
     from ipy_scriptenv.environments.opened import (
         EditedCell,
         SyncedOpen,
+        change_requirement,
         edit_cell,
+        lock_opened,
         recording,
         sync_opened,
         waits_for_start,
     )
+    from ipy_scriptenv.environments.packing import Packed, pack
     from ipy_scriptenv.environments.registering import register, unregister
     from ipy_scriptenv.environments.relocking import relocked
     from ipy_scriptenv.environments.removing import (
@@ -83,6 +95,7 @@ if TYPE_CHECKING:
     from ipy_scriptenv.environments.superfluous import Item, ItemKind, Kept, prunable
     from ipy_scriptenv.environments.surveying import LockState, Overview, lock_state, overview
     from ipy_scriptenv.environments.syncing import Action, Synced, sync
+    from ipy_scriptenv.environments.unpacking import Unpacked, unpack
 
 __all__ = [
     "ALL_PACKAGES",
@@ -106,6 +119,7 @@ __all__ = [
     "Item",
     "ItemKind",
     "Kept",
+    "Kind",
     "KnownPython",
     "Listed",
     "LockState",
@@ -113,12 +127,16 @@ __all__ = [
     "Met",
     "Moved",
     "Overview",
+    "Packed",
     "Pin",
+    "SharedLayer",
+    "SharedParts",
     "Start",
     "Status",
     "Synced",
     "SyncedOpen",
     "Undeclared",
+    "Unpacked",
     "Verb",
     "address",
     "adopt",
@@ -126,6 +144,7 @@ __all__ = [
     "can_be_source",
     "cell_of_block",
     "cell_with",
+    "change_requirement",
     "check",
     "check_lock",
     "check_requirement",
@@ -150,23 +169,30 @@ __all__ = [
     "locate_gone",
     "locate_or_gone",
     "lock",
+    "lock_opened",
     "lock_state",
     "mend",
     "move",
     "name_of",
+    "named_folder",
     "overview",
+    "pack",
     "prepare",
     "prunable",
     "prune",
+    "pythons_here",
     "recording",
     "register",
     "relocked",
+    "share",
+    "share_python",
     "start",
     "status",
     "sweep_kernelspecs",
     "sync",
     "sync_opened",
     "tree",
+    "unpack",
     "unregister",
     "waits_for_start",
     "whereabouts",
@@ -187,6 +213,14 @@ _PLACES = {
     "doctor": ("Finding", "examine", "mend"),
     "edits": ("Edit", "Edited", "Verb", "edit_given"),
     "exporting": ("Form", "export", "tree"),
+    "filling": (
+        "SharedLayer",
+        "SharedParts",
+        "named_folder",
+        "pythons_here",
+        "share",
+        "share_python",
+    ),
     "finding": ("Found", "find"),
     "job": ("ALL_PACKAGES", "Asker", "Choosing", "Pin"),
     "known": ("Checked", "KnownPython", "check_requirement", "known_names", "known_pythons"),
@@ -201,15 +235,19 @@ _PLACES = {
         "loaded_otherwise",
         "status",
     ),
+    "manifests": ("Kind",),
     "moving": ("Moved", "adopt", "move"),
     "opened": (
         "EditedCell",
         "SyncedOpen",
+        "change_requirement",
         "edit_cell",
+        "lock_opened",
         "recording",
         "sync_opened",
         "waits_for_start",
     ),
+    "packing": ("Packed", "pack"),
     "registering": ("register", "unregister"),
     "relocking": ("relocked",),
     "removing": ("delete", "delete_named", "prune", "sweep_kernelspecs"),
@@ -219,6 +257,7 @@ _PLACES = {
     "superfluous": ("Item", "ItemKind", "Kept", "prunable"),
     "surveying": ("LockState", "Overview", "lock_state", "overview"),
     "syncing": ("Action", "Synced", "sync"),
+    "unpacking": ("Unpacked", "unpack"),
 }
 """In which module each name is."""
 

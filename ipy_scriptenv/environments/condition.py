@@ -78,7 +78,10 @@ def inspect(store: Store, name: EnvironmentName, source: Source) -> Standing:
         msg = f"The environment `{path}` is for `{record.source}`, not for `{source}`."
         hint = "Delete it if it is not needed any more."
         if record.source.path is not None and store.moved_from(name_of(record.source)) == name:
-            hint = "That file was renamed: the environment follows it when its kernels have ended."
+            hint = (
+                "That file was renamed: the environment follows it when its kernels have ended. "
+                "Restart its kernel, then this one's."
+            )
         raise Foreign(msg, hint=hint)
     broken = _damage(path, record)
     condition = Condition.SOUND if broken is None else Condition.BROKEN

@@ -109,16 +109,18 @@ def edit_given(
     block: str | None,
     name: EnvironmentName | None = None,
     folder: Path,
+    lock: Lock | None = None,
 ) -> Edited:
     """Say what a block is to be; nothing is changed.
 
     :param block: its TOML, in the file or in the cell that a user sees; ``None``: there is none
     :param name: the environment's, where the source does not give it
     :param folder: where relative paths in the block start
+    :param lock: as an open document has it; ``None``: the source's own
     :raises ScriptEnvError: if it cannot be changed so, or uv finds no solution
     """
     context.store.prepare()
-    lock = read_lock(source)
+    lock = lock or read_lock(source)
     name = name or whereabouts(context.store, source)
     standing = inspect(context.store, name, source)
     # What the sync that follows tells would be told twice.

@@ -16,7 +16,7 @@ from ipy_scriptenv.environments.building import Wanted
 from ipy_scriptenv.environments.job import Choosing, Pin
 from ipy_scriptenv.environments.relocking import path_warnings, relocked, require_current
 from ipy_scriptenv.environments.resolving import Resolvable, read_resolvable
-from ipy_scriptenv.environments.sources import lock_of, read_lock
+from ipy_scriptenv.environments.sources import Lock, lock_of, read_lock
 from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.errors import NoLock, PolicyViolation, StaleLock, WrongCall
 from ipy_scriptenv.files import rewrite, stat_of
@@ -66,6 +66,7 @@ def lock(
     block: str | None = None,
     given: bool = False,
     opened: bool = False,
+    before: Lock | None = None,
 ) -> Locked:
     """Pin everything that a source's block resolves to; what is pinned already stays as it is.
 
@@ -76,6 +77,7 @@ def lock(
     :param block: TOML to lock instead of the file's, if *given*
     :param opened: whether an editor has the notebook: a lock in its metadata is the editor's to
         write, and the file stays as it is
+    :param before: the lock that it has there; ``None``: the source's own
     :raises ScriptEnvError: nothing is written
     """
     choosing = choosing or Choosing()
@@ -83,7 +85,7 @@ def lock(
     if embed and not str(source.path).lower().endswith(_NOTEBOOK):
         msg = f"`{source}` is no notebook: its lock stands beside it."
         raise WrongCall(msg, hint="Leave out --embed.")
-    old = found.lock
+    old = before or found.lock
     content = relocked(
         context,
         source,

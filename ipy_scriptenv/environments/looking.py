@@ -110,11 +110,13 @@ def status(
     name: EnvironmentName | None = None,
     block: str | None = None,
     given: bool = False,
+    lock: bytes | None = None,
 ) -> Status:
     """Compare a source with its environment.
 
     :param name: its name, where the source does not give it (ephemeral ones)
     :param block: TOML to take instead of the source's, if *given*: that of an open document
+    :param lock: likewise its lock; ``None``: the source's own
     :raises ScriptEnvError: if the source's block cannot be read
     """
     standing = inspect(context.store, name or whereabouts(context.store, source), source)
@@ -131,7 +133,7 @@ def status(
             pending=record is not None
             and record.pending is not None
             and wanted.recorded == record.pending,
-            in_sync=record is not None and _in_sync(record, wanted.block),
+            in_sync=record is not None and _in_sync(record, wanted.block, lock),
         )
         if state == "in-sync" and record is not None:
             requires = declaration.requires_python
@@ -254,8 +256,8 @@ def _names(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def _in_sync(record: Record, block: str | None) -> bool:
-    decides = deciding(record.source, block, python=record.python)
+def _in_sync(record: Record, block: str | None, lock: bytes | None) -> bool:
+    decides = deciding(record.source, block, python=record.python, lock=lock)
     return record.fingerprint == decides.fingerprint
 
 

@@ -7,28 +7,41 @@ notebook's metadata, is given back.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import tomli_w
 from packaging.utils import canonicalize_name
 
-from ipy_scriptenv.environments.building import wanted_at_start
+from ipy_scriptenv.environments.building import Wanted, wanted_at_start, wanted_python
 from ipy_scriptenv.environments.condition import inspect, installed_packages, whereabouts
 from ipy_scriptenv.environments.declaring import cell_with
-from ipy_scriptenv.environments.edits import Edit, Verb, edit_given
+from ipy_scriptenv.environments.edits import Edit, Edited, Verb, edit_given
 from ipy_scriptenv.environments.job import Choosing
-from ipy_scriptenv.environments.locking import lock
-from ipy_scriptenv.environments.relocking import path_warnings
+from ipy_scriptenv.environments.locking import Locked, lock
+from ipy_scriptenv.environments.relocking import path_warnings, relocked
 from ipy_scriptenv.environments.resolving import folder_of
-from ipy_scriptenv.environments.sources import read_lock
+from ipy_scriptenv.environments.sources import lock_in, read_lock
 from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.syncing import Synced, sync
 from ipy_scriptenv.environments.unrecorded import places
-from ipy_scriptenv.errors import Duplicate, NoEnvironment, Unclosed, WrongCall
+from ipy_scriptenv.errors import Duplicate, NoEnvironment, ResolutionFailed, Unclosed, WrongCall
 from ipy_scriptenv.kernel_side.block import BlockError, block_of_cell
-from ipy_scriptenv.metadata import read_declaration
+from ipy_scriptenv.kernel_side.credentials import without_credentials
+from ipy_scriptenv.metadata import read_declaration, read_toml
+from ipy_scriptenv.metadata.editing import edited_toml
 from ipy_scriptenv.record import Source
 from ipy_scriptenv.venvs import site_packages
 
-__all__ = ["EditedCell", "SyncedOpen", "edit_cell", "recording", "sync_opened", "waits_for_start"]
+__all__ = [
+    "EditedCell",
+    "SyncedOpen",
+    "change_requirement",
+    "edit_cell",
+    "lock_opened",
+    "recording",
+    "sync_opened",
+    "waits_for_start",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +82,7 @@ def sync_opened(
     context: Context,
     block: str | None = None,
     given: bool = False,
+    lock_text: str | None = None,
     choosing: Choosing | None = None,
     rebuild: bool = False,
 ) -> SyncedOpen:
@@ -77,17 +91,22 @@ def sync_opened(
     A lock beside the file is kept in step. One in the notebook is installed as it is to be.
 
     :param block: TOML of the document, if *given*; otherwise the source's own
+    :param lock_text: the lock that the document's metadata hold; ``None``: the source's own
     :param rebuild: whether to build anew what may be sound
     :raises ScriptEnvError: as :func:`sync`
     """
     context.store.prepare()
-    old, made, text = read_lock(source), None, None
+    old, made, text = lock_in(source, lock_text) or read_lock(source), None, None
     if old is not None and old.embedded:
-        toml = block if given else _own_block(source, context)
-        locked = lock(
-            source, context=context, block=toml, given=True, opened=True, choosing=choosing
-        )
-        made = locked.content
+        made = lock(
+            source,
+            context=context,
+            block=block if given else _own_block(source, context),
+            given=True,
+            opened=True,
+            choosing=choosing,
+            before=old,
+        ).content
         text = None if made == old.content else made.decode()
     synced = sync(
         source,
@@ -101,20 +120,110 @@ def sync_opened(
     return SyncedOpen(synced=synced, lock=text)
 
 
-def edit_cell(source: Source, edit: Edit, *, context: Context, cell: str | None) -> EditedCell:
+def lock_opened(
+    source: Source,
+    *,
+    context: Context,
+    block: str | None = None,
+    given: bool = False,
+    lock_text: str | None = None,
+    embed: bool = False,
+) -> Locked:
+    """Pin what an open document declares; a lock in its metadata is the editor's to write.
+
+    :param block: as :func:`sync_opened` has it, and *lock_text* too
+    :param embed: whether the lock is to stand in the notebook's metadata
+    :raises ScriptEnvError: nothing is written then
+    """
+    return lock(
+        source,
+        context=context,
+        embed=embed,
+        block=block,
+        given=given,
+        opened=True,
+        before=lock_in(source, lock_text),
+    )
+
+
+def edit_cell(
+    source: Source,
+    edit: Edit,
+    *,
+    context: Context,
+    cell: str | None,
+    lock_text: str | None = None,
+) -> EditedCell:
     """Say what the cell of an open document's block is to be; nothing is written or installed.
 
     :param cell: its text, or the whole of a script; ``None``: the document has no block
+    :param lock_text: the lock that the document's metadata hold; ``None``: the source's own
     :raises ScriptEnvError: if it cannot be changed so, or uv finds no solution
     """
-    toml = None if cell is None else _block_in(cell)
-    edited = edit_given(source, edit, context=context, block=toml, folder=folder_of(source))
-    old, new = (read_declaration(text).dependencies for text in (toml or "", edited.toml))
+    edited = edit_given(
+        source,
+        edit,
+        context=context,
+        block=None if cell is None else _block_in(cell),
+        folder=folder_of(source),
+        lock=lock_in(source, lock_text),
+    )
+    return _edited_cell(cell, edited)
+
+
+def change_requirement(
+    source: Source,
+    old: str,
+    new: str,
+    *,
+    context: Context,
+    cell: str,
+    lock_text: str | None = None,
+) -> EditedCell:
+    """Say what the cell is to be with another requirement in the place of one, word for word.
+
+    ``uv add`` would keep extras and ranges that the new one has not.
+
+    :param old: as ``status`` shows it
+    :param cell: as :func:`edit_cell` has it, and *lock_text* too
+    :raises WrongCall: if the block does not declare *old*, or it holds a password
+    :raises ScriptEnvError: if the new one cannot be read, or uv finds no solution
+    """
+    context.store.prepare()
+    toml = _block_in(cell) or ""
+    written = [*read_declaration(toml).dependencies]
+    if old not in written:
+        hidden = old in map(without_credentials, written)
+        msg = f"The block does not declare `{old}`."
+        hint = "It holds a password: change it in the block itself." if hidden else ""
+        raise WrongCall(msg, hint=hint)
+    written[written.index(old)] = new
+    tables = {**read_toml(toml), "dependencies": written}
+    after = edited_toml(toml, tomli_w.dumps(tables))
+    lock = lock_in(source, lock_text) or read_lock(source)
+    wanted = Wanted(block=after, declaration=read_declaration(after), stat=None)
+    standing = inspect(context.store, whereabouts(context.store, source), source)
+    python = Path(wanted_python(context, standing, wanted, fetch=True).base)
+    try:
+        # Without a lock too: what has no solution is not to be written.
+        made = relocked(
+            context, source, after, None if lock is None else lock.content, python=python
+        )
+    except ResolutionFailed as error:
+        error.hint = "Nothing was changed. Name another package, or other versions of it."
+        raise
+    new_lock = None if lock is None else made
+    return _edited_cell(cell, Edited(before=toml, toml=after, lock=lock, new_lock=new_lock))
+
+
+def _edited_cell(cell: str | None, edited: Edited) -> EditedCell:
+    texts = (edited.before or "", edited.toml)
+    old, new = (read_declaration(text).dependencies for text in texts)
     embedded = edited.lock is not None and edited.lock.embedded
     return EditedCell(
         cell=cell_with(cell or "", edited.toml),
         before=cell,
-        had_block=toml is not None,
+        had_block=edited.before is not None,
         block=edited.toml,
         added=tuple(each for each in new if each not in old),
         removed=tuple(each for each in old if each not in new),

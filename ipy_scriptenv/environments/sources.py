@@ -15,6 +15,7 @@ __all__ = [
     "Lock",
     "Reading",
     "check",
+    "lock_in",
     "lock_of",
     "read_file",
     "read_lock",
@@ -79,6 +80,14 @@ class Lock:
     path: Path
     data: bytes
     embedded: bool
+
+
+def lock_in(source: Source, text: str | None) -> Lock | None:
+    """Give the lock that the metadata of an open notebook hold; ``None`` where they hold none."""
+    if text is None or source.path is None:
+        return None
+    content = text.encode("utf-8", "replace")
+    return Lock(content=content, path=Path(source.path), data=b"", embedded=True)
 
 
 def read_lock(source: Source) -> Lock | None:

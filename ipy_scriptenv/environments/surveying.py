@@ -17,7 +17,7 @@ from ipy_scriptenv.environments.belonging import Installed, installed_tree
 from ipy_scriptenv.environments.building import wanted_at_start
 from ipy_scriptenv.environments.condition import inspect, whereabouts
 from ipy_scriptenv.environments.looking import Status, status
-from ipy_scriptenv.environments.sources import Lock, read_lock
+from ipy_scriptenv.environments.sources import Lock, lock_in, read_lock
 from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.superfluous import size_of
 from ipy_scriptenv.errors import BadBlock
@@ -55,23 +55,30 @@ class Overview:
 
 
 def overview(
-    source: Source, *, context: Context, block: str | None = None, given: bool = False
+    source: Source,
+    *,
+    context: Context,
+    block: str | None = None,
+    given: bool = False,
+    lock: str | None = None,
 ) -> Overview:
     """Look at a source and its environment.
 
     :param block: TOML to take instead of the source's, if *given*: that of an open document
+    :param lock: the lock that an open notebook's metadata hold; ``None``: the source's own
     :raises ScriptEnvError: as :func:`status`
     """
-    found = status(source, context=context, block=block, given=given)
+    counted = lock_in(source, lock) or read_lock(source)
+    content = None if counted is None else counted.content
+    found = status(source, context=context, block=block, given=given, lock=content)
     standing = inspect(context.store, whereabouts(context.store, source), source)
     record = standing.record
     toml = block if given else wanted_at_start(source, record).block
     declaration = EMPTY if toml is None else read_declaration(toml)
-    lock = read_lock(source)
     return Overview(
         status=found,
-        lock=lock,
-        lock_state=LockState.NONE if lock is None else lock_state(declaration, lock.content),
+        lock=counted,
+        lock_state=LockState.NONE if content is None else lock_state(declaration, content),
         size=None if found.environment is None else size_of(found.environment.path),
         packages=()
         if record is None

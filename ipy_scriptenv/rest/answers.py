@@ -62,14 +62,17 @@ def _has_address(listed: Listed) -> bool:
     return source is not None and (source.path is not None or source.url is not None)
 
 
-def environment(path: str, *, block: str | None, given: bool) -> dict[str, Any]:
+def environment(
+    path: str, *, block: str | None, given: bool, lock: str | None = None
+) -> dict[str, Any]:
     """Give all that is to be seen of a file and its environment.
 
     :param path: on the disk
     :param block: TOML to take instead of the file's, if *given*
+    :param lock: the lock in an open notebook's metadata; ``None``: the file's
     """
     source = environments.locate(path)
-    found = environments.overview(source, context=Context(), block=block, given=given)
+    found = environments.overview(source, context=Context(), block=block, given=given, lock=lock)
     answer: dict[str, Any] = {
         "schema": 1,
         "source": str(source),

@@ -38,11 +38,13 @@ class Given:
 
     :param path: its contents path
     :param block: TOML of its block, if *given*; ``None``: it has none
+    :param lock: the lock in its metadata; ``None``: the file's
     """
 
     path: str
     block: str | None = None
     given: bool = False
+    lock: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class Asked:
     environment: str | None = None
     block: str | None = None
     given: bool = False
+    lock: str | None = None
     embed: bool = False
     packages: tuple[str, ...] = ()
     edit: str | None = None
@@ -74,14 +77,26 @@ class Asked:
 
 _FLAGS = ("given", "embed", "dry_run")
 _LISTS = ("packages", "words", "names")
-_TEXTS = ("path", "source", "environment", "block", "edit", "cell", "name", "new", "unused_for")
+_TEXTS = (
+    "path",
+    "source",
+    "environment",
+    "block",
+    "lock",
+    "edit",
+    "cell",
+    "name",
+    "new",
+    "unused_for",
+)
 
 _NEEDS = {
     TaskVerb.EDIT: ("edit", "words"),
     TaskVerb.RECORD: ("name",),
     TaskVerb.MOVE: ("new",),
 }
-_EDITS = ("add", "remove", "python")
+_EDITS = ("add", "remove", "change", "python")
+_OLD_AND_NEW = 2
 
 
 def read_asked(body: Any) -> Asked:
@@ -105,6 +120,8 @@ def read_asked(body: Any) -> Asked:
         problems.append(Problem(key="edit", message=f"it must be one of {', '.join(_EDITS)}"))
     if fields.get("edit") == "python" and len(fields.get("words") or ()) > 1:
         problems.append(Problem(key="words", message="`python` takes one version or range"))
+    if fields.get("edit") == "change" and len(fields.get("words") or ()) != _OLD_AND_NEW:
+        problems.append(Problem(key="words", message="`change` takes the old one and the new one"))
     problems += _about_place(verb, fields)
     if problems:
         raise _wrong(problems)
@@ -127,7 +144,12 @@ def read_given(body: Any) -> Given:
         problems.append(Problem(key="path", message="the document's path is missing"))
     if problems:
         raise _wrong(problems)
-    return Given(path=fields["path"], block=_block(fields), given=bool(fields.get("given", True)))
+    return Given(
+        path=fields["path"],
+        block=_block(fields),
+        given=bool(fields.get("given", True)),
+        lock=fields.get("lock"),
+    )
 
 
 def read_requirement(body: Any) -> str:

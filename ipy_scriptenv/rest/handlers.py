@@ -73,7 +73,9 @@ class _Environment(Handler):
     async def _look(self, read: Callable[[], asking.Given]) -> dict[str, Any]:
         asked = read()
         path = await path_on_disk(self.contents_manager, asked.path)
-        found = await in_thread("environment", path, block=asked.block, given=asked.given)
+        found = await in_thread(
+            "environment", path, block=asked.block, given=asked.given, lock=asked.lock
+        )
         task = self._tasks.at(found["source"])
         return {**found, "task": None if task is None else task.id}
 

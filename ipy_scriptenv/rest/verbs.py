@@ -15,6 +15,7 @@ from ipy_scriptenv.environments import (
     Choosing,
     Context,
     Edit,
+    EditedCell,
     Item,
     Kept,
     Listed,
@@ -63,16 +64,8 @@ def _of_source(asked: Asked, source: Source, new: str | None, context: Context) 
             return _sync(asked, source, context)
         case TaskVerb.LOCK:
             return _lock(asked, source, context)
-        case TaskVerb.EDIT:
-            edit = Edit(
-                verb=Verb(asked.edit or ""),
-                words=asked.words,
-                folder=Path(source.path or "").parent,
-            )
-            return _edit(asked, source, edit, context)
-        case TaskVerb.RECORD:
-            edit = environments.recording(source, asked.name or "", context=context)
-            return _edit(asked, source, edit, context)
+        case TaskVerb.EDIT | TaskVerb.RECORD:
+            return _edit(asked, source, context)
         case TaskVerb.REGISTER:
             name = environments.register(source, context=context)
             return told(present.register_json(source, name))
@@ -111,6 +104,7 @@ def _sync(asked: Asked, source: Source, context: Context) -> dict[str, Any]:
             context=context,
             block=asked.block,
             given=asked.given,
+            lock_text=asked.lock,
             choosing=Choosing(upgrade=upgrade),
             rebuild=asked.verb is TaskVerb.REBUILD,
         )
@@ -121,25 +115,27 @@ def _sync(asked: Asked, source: Source, context: Context) -> dict[str, Any]:
         if is_rebuild or not environments.waits_for_start(source, context=context):
             raise
         hint = "Restart the notebook's kernel: its first cell takes the change over."
-        raise WaitsForRestart(str(error), hint=hint, problems=error.problems) from error
+        # To this process each kernel is another one; for who reads it, it is the notebook's own.
+        msg = str(error).replace("another kernel", "a kernel")
+        raise WaitsForRestart(msg, hint=hint) from error
     return {**told(present.sync_json(done.synced)), "lock": done.lock}
 
 
 def _lock(asked: Asked, source: Source, context: Context) -> dict[str, Any]:
-    locked = environments.lock(
+    locked = environments.lock_opened(
         source,
         context=context,
         embed=asked.embed,
         block=asked.block,
         given=asked.given,
-        opened=True,
+        lock_text=asked.lock,
     )
     text = locked.content.decode() if locked.embedded else None
     return {**told(present_locks.lock_json(locked)), "text": text}
 
 
-def _edit(asked: Asked, source: Source, edit: Edit, context: Context) -> dict[str, Any]:
-    edited = environments.edit_cell(source, edit, context=context, cell=asked.cell)
+def _edit(asked: Asked, source: Source, context: Context) -> dict[str, Any]:
+    edited = _edited(asked, source, context)
     return {
         "schema": 1,
         "cell": edited.cell,
@@ -151,6 +147,22 @@ def _edit(asked: Asked, source: Source, edit: Edit, context: Context) -> dict[st
         "lock": edited.lock,
         "warnings": [*told(edited.warnings)],
     }
+
+
+def _edited(asked: Asked, source: Source, context: Context) -> EditedCell:
+    if asked.verb is TaskVerb.EDIT and asked.edit == "change":
+        old, new = asked.words
+        return environments.change_requirement(
+            source, old, new, context=context, cell=asked.cell or "", lock_text=asked.lock
+        )
+    if asked.verb is TaskVerb.RECORD:
+        edit = environments.recording(source, asked.name or "", context=context)
+    else:
+        folder = Path(source.path or "").parent
+        edit = Edit(verb=Verb(asked.edit or ""), words=asked.words, folder=folder)
+    return environments.edit_cell(
+        source, edit, context=context, cell=asked.cell, lock_text=asked.lock
+    )
 
 
 def _prune(asked: Asked, context: Context) -> dict[str, Any]:

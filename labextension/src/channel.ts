@@ -11,6 +11,8 @@ const PROTOCOL = 1;
 const TARGET = 'scriptenv';
 /** What a cell says that brings us into a kernel that did not begin as ours. */
 const LOADING = /^\s*%(load|reload)_ext\s+ipy_scriptenv\b/m;
+/** What a cell says that may change the environment by hand. */
+const INSTALLING = /^\s*[%!].*\b(pip|uv|scriptenv)\b/m;
 
 /** A change of the block's cell, as a kernel asks for it. */
 export interface IEdit {
@@ -34,10 +36,16 @@ export class KernelChannel implements IDisposable {
   /**
    * @param kernel - the notebook's connection to its kernel
    * @param write - puts an edit into the document; false where that cannot be
+   * @param canWrite - whether an edit can be put there now
    */
-  constructor(kernel: Kernel.IKernelConnection, write: (edit: IEdit) => Promise<boolean>) {
+  constructor(
+    kernel: Kernel.IKernelConnection,
+    write: (edit: IEdit) => Promise<boolean>,
+    canWrite: () => boolean
+  ) {
     this._kernel = kernel;
     this._write = write;
+    this._canWrite = canWrite;
     this._hasUs = kernel.name.startsWith('scriptenv');
     this._unwrap = this._wrapExecutions();
     kernel.statusChanged.connect(this._onStatus, this);
@@ -53,6 +61,11 @@ export class KernelChannel implements IDisposable {
   /** Emitted when the kernel tells another state. */
   get changed(): ISignal<this, void> {
     return this._changed;
+  }
+
+  /** Emitted when a cell has ended that may have changed the environment by hand. */
+  get installed(): ISignal<this, void> {
+    return this._installed;
   }
 
   get isDisposed(): boolean {
@@ -140,11 +153,13 @@ export class KernelChannel implements IDisposable {
     const own = Object.prototype.hasOwnProperty.call(kernel, 'requestExecute');
     const original = kernel.requestExecute;
     const wrapped: typeof original = (content, disposeOnDone, metadata) => {
-      const name = this._comm?.isDisposed === false ? this._comm.commId : null;
+      // Without a name, an edit is shown as the next cell: nothing is lost where none can be written.
+      const isOpen = this._comm?.isDisposed === false && this._canWrite();
+      const name = isOpen ? (this._comm?.commId ?? null) : null;
       const named: JSONObject = { scriptenv: { protocol: PROTOCOL, comm: name } };
       const all = name === null ? metadata : { ...metadata, ...named };
       const future = original.call(kernel, content, disposeOnDone, all);
-      this._lookForUs(content, future.done);
+      this._follow(content, future.done);
       return future;
     };
     kernel.requestExecute = wrapped;
@@ -161,10 +176,16 @@ export class KernelChannel implements IDisposable {
   }
 
   /** A kernel that did not begin as ours has us after a cell that loads the extension. */
-  private _lookForUs(
+  private _follow(
     content: KernelMessage.IExecuteRequestMsg['content'],
     done: Promise<unknown>
   ): void {
+    if (INSTALLING.test(content.code)) {
+      done.then(
+        () => this._installed.emit(),
+        () => undefined
+      );
+    }
     if (LOADING.test(content.code)) {
       const again = (): void => {
         this._hasUs = true;
@@ -177,7 +198,9 @@ export class KernelChannel implements IDisposable {
 
   private readonly _kernel: Kernel.IKernelConnection;
   private readonly _write: (edit: IEdit) => Promise<boolean>;
+  private readonly _canWrite: () => boolean;
   private readonly _unwrap: () => void;
+  private readonly _installed = new Signal<this, void>(this);
   private readonly _changed = new Signal<this, void>(this);
   private _comm: Kernel.IComm | null = null;
   private _hasUs: boolean;

@@ -47,7 +47,14 @@ export class NotebookDocument {
 
   /** Whether nothing can be written into the document. */
   get isReadOnly(): boolean {
-    return this._panel.context.model.readOnly;
+    const { contentsModel, model } = this._panel.context;
+    return model?.readOnly === true || contentsModel?.writable === false;
+  }
+
+  /** The lock in the notebook's metadata, or null. */
+  get lock(): string | null {
+    const lock: unknown = this._panel.context.model?.sharedModel.getMetadata(LOCK);
+    return typeof lock === 'string' ? lock : null;
   }
 
   /** Wait until the document is loaded. */

@@ -14,6 +14,8 @@ export class Environments {
     tracker.currentChanged.connect(this._onCurrent, this);
     tracker.forEach(panel => this.of(panel));
     this._onCurrent();
+    // Another window, a terminal: whatever has changed meanwhile is seen when one comes back.
+    window.addEventListener('focus', () => this._current?.refreshSoon());
   }
 
   /** The environment of the notebook in front; null without a notebook. */
@@ -54,6 +56,7 @@ export class Environments {
     const current = panel === null || panel.isDisposed ? null : this.of(panel);
     if (current !== this._current) {
       this._current = current;
+      current?.refreshSoon();
       this._currentChanged.emit();
     }
   }

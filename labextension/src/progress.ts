@@ -66,3 +66,8 @@ export function logLine(event: IEvent): string | null {
       return event.text || null;
   }
 }
+
+/** Give the resolver's words without the line ends that it puts in for a terminal's width. */
+export function unwrapped(words: string): string {
+  return words.replace(/\n {6,}(?=\S)/g, ' ');
+}

@@ -42,11 +42,13 @@ export interface IAbout {
   readonly path: string;
   /** The block's TOML, null without one. */
   readonly block: string | null;
+  /** The lock in the notebook's metadata, null: as its file has it. */
+  readonly lock: string | null;
 }
 
 /** Give all that is known of a document's environment. */
-export function environmentOf({ path, block }: IAbout): Promise<IEnvironment> {
-  return request('POST', 'environment', { path, block, given: true });
+export function environmentOf(about: IAbout): Promise<IEnvironment> {
+  return request('POST', 'environment', { ...about, given: true });
 }
 
 /** List the environments that there are. */
@@ -131,7 +133,11 @@ async function request<T>(method: string, path: string, body?: unknown): Promise
   if (!response.ok) {
     const error = answer?.error ?? {};
     const message = error.message ?? answer?.message ?? response.statusText;
-    throw new Refused(response.status, error.code ?? '', message, error.hint, error.problems);
+    // The problem of a place where another task is at work is its id: nothing to read.
+    const problems = (error.problems as IProblem[] | undefined)?.filter(
+      each => !/^[0-9a-f]{32}$/.test(each.message)
+    );
+    throw new Refused(response.status, error.code ?? '', message, error.hint, problems);
   }
   return answer as T;
 }

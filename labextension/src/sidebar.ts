@@ -10,6 +10,7 @@ import { ICommandPalette } from '@jupyterlab/apputils';
 import type { NotebookEnvironment } from './environment.js';
 import type { Environments } from './environments.js';
 import { packageIcon } from './icons.js';
+import { rebuild } from './panel/operations.js';
 import { EnvironmentPanel } from './panel/widget.js';
 import { Commands, IEnvironments } from './tokens.js';
 
@@ -58,7 +59,7 @@ function addActions(
     [Commands.sync, 'Sync the Environment', each => each.sync(), isIdle],
     [Commands.lock, 'Lock the Environment in the Notebook', each => each.lock(true), isIdle],
     [Commands.upgrade, 'Upgrade the Environment', each => each.upgrade(), isIdle],
-    [Commands.rebuild, 'Rebuild the Environment', each => each.rebuild(), isIdle],
+    [Commands.rebuild, 'Rebuild the Environment', rebuild, isIdle],
     [
       Commands.cancel,
       'Cancel the Operation on the Environment',

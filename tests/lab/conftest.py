@@ -6,23 +6,19 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Home
+from tests.browsing import another_python, page, picture
+from tests.conftest import Home, Layers, shared_home
 from tests.jupyter_server import JupyterServer, running_lab
-from tests.test_browser import new_page, picture
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
-__all__ = ["picture"]
+__all__ = ["another_python", "page", "picture"]  # fixtures
 
 EXTENSION = Path(sys.prefix, "share", "jupyter", "labextensions", "ipy-scriptenv")
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def extension() -> None:
     """Skip where the extension is not built; under ``CI`` fail."""
     if not (EXTENSION / "package.json").is_file():
@@ -32,18 +28,19 @@ def extension() -> None:
         pytest.skip(missing)
 
 
-@pytest.fixture(scope="module")
-def home(module_home: Home) -> Home:
-    return module_home
+@pytest.fixture(scope="package")
+def home(
+    tmp_path_factory: pytest.TempPathFactory, uv_cache: Path, index: Path, layers: Layers
+) -> Iterator[Home]:
+    """Give one home for all tests here."""
+    with shared_home(tmp_path_factory.mktemp("lab"), uv_cache, index, layers) as home:
+        yield home
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def lab(home: Home) -> Iterator[JupyterServer]:
-    """Run one server for all tests of a module; each has a notebook of its own."""
-    with running_lab(home.path.parent / "demo") as server:
+    """Run one server for all tests here; each has notebooks of its own."""
+    # With the application within reach, a test opens a second notebook without loading all anew.
+    option = "--LabApp.expose_app_in_browser=True"
+    with running_lab(home.path.parent / "demo", option) as server:
         yield server
-
-
-@pytest.fixture
-def page(browser: Browser) -> Page:
-    return new_page(browser)

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from tests.jupyter_server import JupyterServer
-from tests.stage import write_notebook
+from tests.stage import GENERIC, write_notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -22,6 +22,29 @@ def open_in_notebook_7(page: Page, lab: JupyterServer, name: str, *cells: str) -
     wait_until_idle(page)
 
 
+def show(
+    page: Page, lab: JupyterServer, name: str, *cells: str, kernel_name: str = GENERIC
+) -> None:
+    """Write a notebook and open it in JupyterLab, in the place of those that the page shows."""
+    write_notebook(lab.root / name, *cells, kernel_name=kernel_name)
+    if page.url == "about:blank":
+        page.goto(lab.lab_url(name))
+    else:
+        show_again(page, name)
+    page.get_by_text("| Idle").wait_for()  # what is run before it connects is lost
+
+
+def show_again(page: Page, name: str) -> None:
+    """Open a notebook in the place of those that the page shows; what they have unsaved is lost."""
+    page.evaluate(
+        """async path => {
+            for (const widget of [...jupyterapp.shell.widgets('main')]) widget.dispose();
+            await jupyterapp.commands.execute('docmanager:open', {path});
+        }""",
+        name,
+    )
+
+
 def wait_until_idle(page: Page) -> None:
     """Wait until the kernel has nothing to do, in either front end."""
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
@@ -32,11 +55,14 @@ def toolbar(page: Page) -> Locator:
     return page.locator(".jp-scriptenv-toolbar button")
 
 
-def open_panel(page: Page) -> Locator:
-    """Press the button in the toolbar, and give the panel."""
+def open_panel(page: Page, until: str = "Declared") -> Locator:
+    """Press the button in the toolbar, and give the panel.
+
+    :param until: what it shows when it is there
+    """
     toolbar(page).click()
     panel = page.get_by_role("region", name="Environment")
-    panel.get_by_text("Declared", exact=True).wait_for()
+    panel.get_by_text(until, exact=until == "Declared").first.wait_for()
     return panel
 
 
@@ -75,6 +101,24 @@ def run_cell(page: Page, number: int) -> None:
     page.keyboard.press("ControlOrMeta+Enter")
     cell.locator(".jp-InputPrompt").get_by_text(re.compile(r"^\[\d+\]:$")).wait_for()
     wait_until_idle(page)
+
+
+def write_cell(page: Page, number: int, code: str) -> None:
+    """Put *code* in the place of what a cell says."""
+    page.locator(".jp-Notebook .jp-CodeCell").nth(number - 1).locator(".cm-content").click()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.insert_text(code)
+
+
+def outputs(page: Page, number: int) -> list[str]:
+    """Give what stands below a code cell."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(number - 1)
+    return [text.strip() for text in cell.locator(".jp-OutputArea-output").all_inner_texts()]
+
+
+def press(panel: Locator, name: str) -> None:
+    """Press a button of the panel, which is named in full."""
+    panel.get_by_role("button", name=name, exact=True).click()
 
 
 def choose_theme(lab: JupyterServer, theme: str) -> None:

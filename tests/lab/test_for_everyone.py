@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browsing import BLOCK, open_notebook
 from tests.jupyter_server import JupyterServer
 from tests.lab.panel import add, choose_theme, declared, open_panel, run_cell, wait_for_state
-from tests.test_browser import BLOCK, open_notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -42,7 +42,7 @@ def test_an_accessibility_check_finds_nothing_serious(
             for node in each["nodes"]
         ]
 
-    picture(page, f"panel-{theme.lower()}")
+    picture(page, f"checked-{theme.lower()}")
     assert findings() == []
     add(panel, "alpha>=9")
     panel.get_by_role("alert").wait_for()

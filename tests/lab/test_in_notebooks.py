@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tests.browsing import BLOCK, open_notebook
 from tests.jupyter_server import JupyterServer
-from tests.lab.panel import open_panel, toolbar, wait_until_idle
+from tests.lab.panel import show, toolbar, wait_until_idle
 from tests.stage import write_notebook
-from tests.test_browser import BLOCK, open_notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CODE = f"{BLOCK}import alpha"
 
 
-def test_a_line_of_the_magic_changes_the_block_in_its_cell(
+def test_the_block_s_cell_is_changed_by_the_magic_folded_completed_and_asks_for_restarts(
     lab: JupyterServer, page: Page, picture: Callable[..., None]
 ) -> None:
     notebook = open_notebook(page, lab, "magic.ipynb", CODE, "%scriptenv add beta")
@@ -44,11 +44,8 @@ def test_a_line_of_the_magic_changes_the_block_in_its_cell(
     header.click()
     notebook.cell(1).locator(".cm-content").wait_for()
 
-
-def test_a_restart_that_is_needed_is_a_banner_with_a_button(
-    lab: JupyterServer, page: Page, picture: Callable[..., None]
-) -> None:
-    notebook = open_notebook(page, lab, "restart.ipynb", CODE, "alpha.__version__")
+    # A restart that is needed is a banner with a button.
+    show(page, lab, "restart.ipynb", CODE, "alpha.__version__")
     notebook.run_cell(1)
     notebook.wait_until_run(1)
     notebook.write(1, CODE.replace("alpha<2", "alpha>=2"))
@@ -66,11 +63,7 @@ def test_a_restart_that_is_needed_is_a_banner_with_a_button(
     assert notebook.outputs(2) == ["'2.0'"]
     toolbar(page).get_by_text("in sync").wait_for()
 
-
-def test_names_of_packages_are_completed_inside_the_block(lab: JupyterServer, page: Page) -> None:
-    notebook = open_notebook(page, lab, "complete.ipynb", CODE)
-    notebook.run_cell(1)
-    notebook.wait_until_run(1)
+    # Names of packages are completed inside the block.
     notebook.write(1, '# /// script\n# dependencies = ["alp')
     page.keyboard.insert_text('"]\n# ///')
     for _ in range(len('"]\n# ///')):
@@ -79,17 +72,6 @@ def test_names_of_packages_are_completed_inside_the_block(lab: JupyterServer, pa
     page.locator(".jp-Completer-item", has_text="alpha").wait_for()
     page.keyboard.press("Enter")
     notebook.cell(1).get_by_text('"alpha"').wait_for()
-
-
-def test_a_kernel_that_is_not_ours_is_called_so(
-    lab: JupyterServer, page: Page, picture: Callable[..., None]
-) -> None:
-    write_notebook(lab.root / "plain.ipynb", "1", kernel_name="python3")
-    page.goto(lab.lab_url("plain.ipynb"))
-    wait_until_idle(page)
-    toolbar(page).get_by_text("not a scriptenv kernel").wait_for()
-    open_panel(page)
-    picture(page, "not-ours")
 
 
 def test_the_launcher_and_the_choice_of_a_kernel_stay_clean(

@@ -24,7 +24,12 @@ interface IPruned {
 }
 
 /** Draw the tab. */
-export function AllTab({ open }: { readonly open: IOpenDocument }): React.JSX.Element {
+export function AllTab(props: {
+  readonly open: IOpenDocument;
+  /** Called when an environment has been changed. */
+  readonly onChange: () => void;
+}): React.JSX.Element {
+  const { open, onChange } = props;
   const [listing, setListing] = useState<IListing | null>(null);
   const [failure, setFailure] = useState<string | null>(null);
   const [words, setWords] = useState('');
@@ -35,7 +40,6 @@ export function AllTab({ open }: { readonly open: IOpenDocument }): React.JSX.El
       // Sizes take a walk over every file; what is known at once is shown at once.
       setListing(await listEnvironments(false));
       setListing(await listEnvironments(true));
-      setFailure(null);
     } catch (error) {
       setFailure(sentenceOf(error));
     }
@@ -52,7 +56,12 @@ export function AllTab({ open }: { readonly open: IOpenDocument }): React.JSX.El
       return null;
     } finally {
       setIsBusy(false);
+      onChange();
     }
+  };
+  const refresh = (): void => {
+    setFailure(null);
+    void load();
   };
   const prune = async (): Promise<void> => {
     const found = await run<IPruned>({ verb: 'prune', dry_run: true });
@@ -100,7 +109,7 @@ export function AllTab({ open }: { readonly open: IOpenDocument }): React.JSX.El
           value={words}
           onChange={event => setWords(event.target.value)}
         />
-        <IconButton label="Refresh" icon={refreshIcon} onClick={() => void load()} />
+        <IconButton label="Refresh" icon={refreshIcon} onClick={refresh} />
       </div>
       <p className="jp-scriptenv-hint" role="status">
         {listing === null ? '' : totalText(listing)}
@@ -150,7 +159,7 @@ function Item(props: {
     item.last_used === null ? '' : `used ${new Date(item.last_used).toLocaleDateString()}`,
     item.in_use ? 'in use' : ''
   ];
-  const path = item.contents_path;
+  const path = item.state === 'orphan' ? null : item.contents_path;
   return (
     <li>
       <div className="jp-scriptenv-row">

@@ -4,7 +4,7 @@ import { closeIcon, editIcon } from '@jupyterlab/ui-components';
 import React, { useState } from 'react';
 
 import type { NotebookEnvironment } from '../environment.js';
-import { nameOf, normalized } from '../packages.js';
+import { nameOf } from '../packages.js';
 import { RequirementField } from './requirement.js';
 import { Section } from './section.js';
 
@@ -26,10 +26,8 @@ export function Declared({ environment, isBusy }: IPartProps): React.JSX.Element
     return work.then(() => true).catch(() => false);
   };
   const replace = async (old: string, requirement: string): Promise<boolean> => {
-    const isSame = normalized(nameOf(old)) === normalized(nameOf(requirement));
     const isTaken =
-      (isSame || (await change(environment.edit('remove', [nameOf(old)])))) &&
-      (await change(environment.edit('add', [requirement])));
+      old === requirement || (await change(environment.edit('change', [old, requirement])));
     if (isTaken) {
       setEdited(null);
     }
@@ -64,7 +62,11 @@ export function Declared({ environment, isBusy }: IPartProps): React.JSX.Element
             </li>
           ) : (
             <li key={requirement} className="jp-scriptenv-row">
-              <span className="jp-scriptenv-name">{requirement}</span>
+              <span className="jp-scriptenv-name">
+                {nameOf(requirement)}
+                <wbr />
+                {requirement.trim().slice(nameOf(requirement).length)}
+              </span>
               <span className="jp-scriptenv-faint">
                 {declared?.installed[index] ?? 'not installed'}
               </span>

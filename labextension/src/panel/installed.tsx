@@ -100,7 +100,7 @@ export function Drift({ environment, isBusy }: IPartProps): React.JSX.Element | 
         disabled={isBusy}
         onClick={() => quietly(environment.sync())}
       >
-        Remove what is not declared
+        Remove undeclared
       </button>
     </Section>
   );
@@ -149,5 +149,5 @@ function driftText({ version, synced }: IDrift): string {
   if (version === null) {
     return `gone, was ${synced}`;
   }
-  return synced === null ? `${version}, not declared` : `${version}, was ${synced}`;
+  return synced === null ? version : `${version}, was ${synced}`;
 }

@@ -1,9 +1,11 @@
 /** What can be done with the environment, how far it has come, and what came of it. */
 
+import { Dialog, showDialog } from '@jupyterlab/apputils';
 import React from 'react';
 
 import type { NotebookEnvironment } from '../environment.js';
 import type { Operation } from '../operation.js';
+import { unwrapped } from '../progress.js';
 import type { IPartProps } from './declared.js';
 import { Section } from './section.js';
 
@@ -17,7 +19,7 @@ export function Actions({ environment, isBusy }: IPartProps): React.JSX.Element 
       () => environment.lock(isEmbedded(environment))
     ],
     ['Upgrade', 'Let all packages be newer', () => environment.upgrade()],
-    ['Rebuild', 'Build the environment anew', () => environment.rebuild()]
+    ['Rebuild', 'Build the environment anew', () => rebuild(environment)]
   ];
   return (
     <div className="jp-scriptenv-actions" role="group" aria-label="Environment">
@@ -37,6 +39,21 @@ export function Actions({ environment, isBusy }: IPartProps): React.JSX.Element 
   );
 }
 
+/** Build the environment anew; where that ends a kernel, the user is asked first. */
+export async function rebuild(environment: NotebookEnvironment): Promise<void> {
+  if (environment.isRunning) {
+    const { button } = await showDialog({
+      title: 'Rebuild the environment?',
+      body: 'The kernel is shut down for it, and started anew. Its variables are lost.',
+      buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: 'Rebuild' })]
+    });
+    if (!button.accept) {
+      return;
+    }
+  }
+  await environment.rebuild();
+}
+
 /** Draw what goes on, with a button to end it, or how the last operation failed. */
 export function Progress({
   environment
@@ -52,7 +69,7 @@ export function Progress({
     return <Bar text={told.text} done={told.done} of={told.of} />;
   }
   const failure = operation?.failure ?? null;
-  if (failure !== null) {
+  if (failure !== null && !failure.isPending) {
     return (
       <Failure
         environment={environment}
@@ -130,7 +147,7 @@ function Failure(props: {
       <p className="jp-scriptenv-words">{props.message}</p>
       {props.problems.map(each => (
         <p key={each} className="jp-scriptenv-words">
-          {each}
+          {unwrapped(each)}
         </p>
       ))}
       {props.hint && <p>{props.hint}</p>}

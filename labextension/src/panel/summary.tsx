@@ -13,13 +13,37 @@ import { IconButton, type IPartProps } from './declared.js';
 export function Summary({ environment, isBusy }: IPartProps): React.JSX.Element {
   const { shown, info } = environment;
   const place = info?.status.environment ?? null;
+  const isToldBelow =
+    shown.tone === 'working' ||
+    shown.label === 'failed' ||
+    environment.operation?.failure?.isPending === false;
   return (
     <div className="jp-scriptenv-summary">
       <p className="jp-scriptenv-state" data-tone={shown.tone} role="status">
         <span className="jp-scriptenv-dot" aria-hidden="true" />
         <strong>{shown.label}</strong>
       </p>
-      {shown.label !== 'failed' && <p className="jp-scriptenv-hint">{shown.text}</p>}
+      {!isToldBelow && <p className="jp-scriptenv-hint">{shown.text}</p>}
+      {shown.needsRestart && (
+        <button
+          type="button"
+          className="jp-mod-styled jp-mod-warn jp-scriptenv-action"
+          title="Restart the kernel; its variables are lost"
+          onClick={() => void environment.session.restartKernel()}
+        >
+          Restart kernel
+        </button>
+      )}
+      {environment.canTakeKernel && (
+        <button
+          type="button"
+          className="jp-mod-styled jp-mod-accept jp-scriptenv-action"
+          title="Choose the kernel “Python (scriptenv)”"
+          onClick={() => void environment.takeKernel().catch(() => undefined)}
+        >
+          Run in its own environment
+        </button>
+      )}
       {info !== null && (
         <dl className="jp-scriptenv-facts">
           <dt>Python</dt>

@@ -77,7 +77,7 @@ function Tabs(props: {
         {chosen === 0 ? (
           <NotebookTab environments={props.environments} />
         ) : (
-          <AllTab open={props.open} />
+          <AllTab open={props.open} onChange={() => props.environments.current?.refreshSoon()} />
         )}
       </div>
     </>

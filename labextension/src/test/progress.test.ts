@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import type { IEvent } from '../answers.js';
-import { after, BEGUN, logLine, workOf } from '../progress.js';
+import { after, BEGUN, logLine, unwrapped, workOf } from '../progress.js';
 
 function following(...events: IEvent[]): ReturnType<typeof workOf> {
   return workOf(events.reduce(after, BEGUN));
@@ -34,4 +34,12 @@ test('what is not known changes nothing', () => {
   assert.equal(following({ event: 'dancing', text: 'x' }).text, 'Completing the environment …');
   assert.equal(logLine({ event: 'dancing' }), null);
   assert.equal(logLine({ event: 'warning', text: 'old' }), 'Warning: old');
+});
+
+test('lines that were cut for a terminal are put together again, causes stay apart', () => {
+  const words = 'error: No\n  cause: Because a was not\n         found here.\n\nhint: Look.';
+  assert.equal(
+    unwrapped(words),
+    'error: No\n  cause: Because a was not found here.\n\nhint: Look.'
+  );
 });

@@ -1,0 +1,71 @@
+"""Work that goes on: seen live in every window, cancelled in any."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.browsing import new_page
+from tests.jupyter_server import JupyterServer
+from tests.kernels import block
+from tests.lab.panel import open_panel, press, show, toolbar, wait_for_state, wait_until_idle
+from tests.stage import environment_of, installed, write_project
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+WAITING = """
+import os, pathlib, time
+
+BEFORE = build_wheel
+PARENT = os.getppid()
+
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    while not pathlib.Path(__file__).with_name("go").exists():
+        if os.getppid() != PARENT:
+            raise SystemExit(1)
+        time.sleep(0.05)
+    return BEFORE(directory, config_settings, metadata_directory)
+"""
+"""The end of a build backend that waits until a file is there, or uv is gone."""
+
+
+def test_work_is_seen_live_and_cancelled_from_any_window(
+    lab: JupyterServer, browser: Browser, page: Page, picture: Callable[..., None]
+) -> None:
+    project = write_project(lab.root / "slow")
+    backend = project / "backend.py"
+    backend.write_text(backend.read_text() + WAITING)
+    source = '[tool.uv.sources]\nlocal = { path = "slow" }'
+    show(page, lab, "slow.ipynb", block("local", more=source), "import local; local.VERSION")
+    panel = open_panel(page)
+    press(panel, "Sync")
+    toolbar(page).get_by_text("installing 0/1").wait_for()
+    panel.get_by_text("Last operation").wait_for()
+    assert panel.get_by_role("button", name="Upgrade").is_disabled()
+    picture(page, "installing")
+
+    # Another window on it, or the same that is loaded anew.
+    other = new_page(browser)
+    other.goto(lab.lab_url("slow.ipynb"))
+    wait_until_idle(other)
+    toolbar(other).get_by_text(re.compile("installing 0/1|working")).wait_for()
+    beside = open_panel(other)
+    press(beside, "Cancel")
+    for each in (panel, beside):
+        wait_for_state(each, "1 change pending")
+    assert panel.get_by_role("alert").count() == 0
+    assert not environment_of(lab.root / "slow.ipynb").joinpath("local.py").exists()
+
+    # One that does not know of it yet: it is told, and follows.
+    press(panel, "Sync")
+    toolbar(page).get_by_text("installing 0/1").wait_for()
+    press(beside, "Lock")
+    beside.get_by_role("button", name="Cancel").wait_for()
+    assert beside.get_by_role("alert").count() == 0
+    (project / "go").touch()
+    for each in (panel, beside):
+        wait_for_state(each, "in sync")
+    assert installed(environment_of(lab.root / "slow.ipynb")) == {"local==1.0"}
