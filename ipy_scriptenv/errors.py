@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 __all__ = [
+    "BadArchive",
     "BadBlock",
     "BadRequirement",
     "Displaced",
@@ -30,6 +31,7 @@ __all__ = [
     "NotANotebook",
     "NotASource",
     "NotFound",
+    "NotPortable",
     "Offline",
     "PermissionRefused",
     "PolicyBroken",
@@ -189,6 +191,21 @@ class BadRequirement(ScriptEnvError):
     code = "bad-requirement"
     exit_code = 2
     default_hint = "Write dependencies as `name>=1.0` (PEP 508), and requires-python as `>=3.11`."
+
+
+class BadArchive(ScriptEnvError):
+    """An archive is none of ours, damaged, or not what it says; nothing of it was kept."""
+
+    code = "bad-archive"
+    exit_code = 2
+    default_hint = "Take it again from where it was made; `pack` tells its SHA-256."
+
+
+class NotPortable(ScriptEnvError):
+    """Something that is installed cannot go to another machine as it is."""
+
+    code = "not-portable"
+    default_hint = "Declare it from an index, or as a project that can be built."
 
 
 class WrongCall(ScriptEnvError):

@@ -143,6 +143,22 @@ class Uv:
             "pip", "install", "--exclude-newer", "9999-01-01", "--python", python, *arguments
         )
 
+    def build(self, place: Path, folder: Path, *options: str, python: Path) -> Path:
+        """Build the wheel of a project's folder, or of a source distribution.
+
+        :param folder: where the wheel goes, which holds none yet
+        :param python: the interpreter to build for
+        :raises ScriptEnvError: in the words of uv
+        """
+        where = ["--out-dir", str(folder), "--no-create-gitignore", "--no-build-logs"]
+        which = ["--no-python-downloads", "--python", str(python)]
+        self._call("build", "--wheel", *where, *which, *options, str(place))
+        found = sorted(folder.glob("*.whl"))
+        if len(found) != 1:
+            msg = f"uv has built {len(found)} wheels of `{place}`."
+            raise EngineFailed(msg)
+        return found[0]
+
     def pythons(self, *, configured: bool) -> tuple[Interpreter, ...]:
         """List the interpreters on this machine.
 

@@ -25,7 +25,7 @@ from ipy_scriptenv.metadata import (
 )
 from ipy_scriptenv.policy import Policy
 
-__all__ = ["limits", "refuse_arguments", "refuse_forbidden"]
+__all__ = ["limits", "refuse_arguments", "refuse_forbidden", "refuse_place"]
 
 _PYPI = "https://pypi.org/simple"
 _PYPI_FILES = "https://files.pythonhosted.org/"
@@ -107,6 +107,16 @@ def refuse_forbidden(
             asked = [origin for origin in asked if origin.key != _DEFAULT]
         problems += _forbidden(asked, policy.allowed_indexes)
     _raise_if_any(problems, policy)
+
+
+def refuse_place(policy: Policy, archive: Path) -> None:
+    """Check that packages may come from an archive: its path has to be an allowed one.
+
+    :raises PolicyViolation: if it is not
+    """
+    if policy.allowed_indexes:
+        origin = Origin(key="archive", address=str(archive))
+        _raise_if_any(_forbidden([origin], policy.allowed_indexes), policy)
 
 
 def _seen_from(folder: Path, origins: Iterable[Origin]) -> Iterator[Origin]:

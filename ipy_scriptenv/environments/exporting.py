@@ -17,6 +17,7 @@ from ipy_scriptenv.environments.resolving import (
     resolver_options,
 )
 from ipy_scriptenv.environments.standing import Context
+from ipy_scriptenv.errors import WrongCall
 from ipy_scriptenv.identity import slug
 from ipy_scriptenv.kernel_side.credentials import without_credentials
 from ipy_scriptenv.metadata import local_paths
@@ -31,6 +32,7 @@ class Form(enum.StrEnum):
     REQUIREMENTS = "requirements.txt"
     PYLOCK = "pylock.toml"
     CONDA = "environment.yml"
+    CONTAINER = "containerfile"
 
 
 def export(
@@ -47,10 +49,18 @@ def export(
     :param python: a request for the interpreter to resolve with
     :param hashes: whether the files' hashes are told; never in :attr:`Form.CONDA`
     :param choosing: how versions are chosen; what the lock would then be is exported
+    :raises NoLock: if it has none, in :attr:`Form.CONTAINER`, which tells how to build from it
     :raises ScriptEnvError: if the source cannot be read, or uv finds no solution
     """
     found = read_resolvable(source, context=context, python=python)
     options = _options(found, choosing)
+    if form is Form.CONTAINER:
+        if choosing is not None and choosing.says_something:
+            msg = "A container is built from the lock as it is."
+            raise WrongCall(msg, hint="Choose versions with `jupyter scriptenv lock` before.")
+        from ipy_scriptenv.environments.containers import containerfile
+
+        return containerfile(found)
     if form is Form.CONDA:
         words = ("--no-hashes", "--no-annotate", *options)
         lines = _exported(found, context, "requirements.txt", *words)
