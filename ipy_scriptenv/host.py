@@ -139,6 +139,10 @@ def _serve(
         return _sync(request, path, record, context)
     if request["op"] == "declare":
         return _declare(request, path, record, context)
+    if request["op"] == "ship":
+        from ipy_scriptenv.cluster.shipping import answer
+
+        return {"event": "done", "shipment": answer(request, context, EnvironmentName(path.name))}
     msg = f"This host does not know the request `{request['op']}`."
     raise EngineFailed(msg, hint="Restart the kernel.")
 

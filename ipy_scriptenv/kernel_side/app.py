@@ -12,6 +12,7 @@ from typing import Any
 from ipykernel.kernelapp import IPKernelApp
 
 from . import backend, check, debugging, replace
+from .cluster.finding import make_importable
 from .completing import Completion
 from .hosts import Spare
 from .imports import Packages
@@ -27,23 +28,22 @@ def run(
     home: str,
     record: dict[str, Any],
     lock: LiveLock | None,
+    *,
+    layer: str | None,
     initial: Mapping[str, str],
 ) -> None:
     """Run the kernel until it ends.
 
+    :param layer: the kernel layer's folder of packages; ``None``: the environment has the kernel
     :param initial: the environment variables before this kernel set its own
     """
     streams = replace.keep_streams()
-    layer = record["kernel"]
-    layer_path = (
-        None if layer == "own" else os.path.join(home, "kernels-v1", layer, "site-packages")
-    )
     spare = Spare(initial, home)
     completion = Completion(
         environment=environment,
         home=home,
         record=record,
-        packages=Packages(environment, layer_path),
+        packages=Packages(environment, layer),
         lock=lock,
         spare=spare,
     )
@@ -58,6 +58,7 @@ def run(
     kernel.streams = streams
     kernel.hold_back()
     register_magics(kernel.shell, completion)
+    make_importable()
     _cancel_on_interrupt(completion)
     replace.take_over(app)
     if lock is not None:

@@ -162,8 +162,14 @@ class Completion:
         :param notes: what this kernel adds to its status
         :raises Failed: with the host's error
         """
+        return self.answered({"op": "verb", "words": words, "notes": [*notes]}, on_event)
+
+    def answered(self, request: dict[str, Any], on_event: _Listener) -> dict[str, Any]:
+        """Have a host answer a request that changes nothing here.
+
+        :raises Failed: with the host's error
+        """
         try:
-            request = {"op": "verb", "words": words, "notes": [*notes]}
             answer = self._ask(request, on_event, self._interrupts)
         except hosts.HostGone as gone:
             raise without_host(str(gone)) from None
