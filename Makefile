@@ -69,6 +69,10 @@ bench: .venv/.bench ## measure all figures, ours and the rivals'; renew docs/ben
 bench-quick: .venv/.installed ## the ratios to a plain ipykernel, ours alone; two minutes
 	$(BIN)/python -m benchmarks --quick
 
+.PHONY: bench-hub
+bench-hub: .venv/.installed ## files, bytes and times of 500 users with 20 notebooks each
+	$(BIN)/python benchmarks/hub.py
+
 .PHONY: crash
 crash: .venv/.installed ## kill operations at 500 random moments, look at what is left
 	$(BIN)/python -m tests.crash -n 500

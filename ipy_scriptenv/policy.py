@@ -17,11 +17,19 @@ from ipy_scriptenv import settings
 from ipy_scriptenv.errors import PolicyBroken
 from ipy_scriptenv.files import read_regular
 
-__all__ = ["FREE", "Policy", "current", "read_size"]
+__all__ = ["FREE", "Named", "Policy", "current", "read_size"]
 
 _T = TypeVar("_T", int, datetime)
 _LARGEST = 1 << 20
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A folder, and the policy file that names it."""
+
+    folder: Path
+    file: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +44,7 @@ class Policy:
     :param max_environments: that ``prune`` keeps
     :param max_bytes: that all environments together may have after ``prune``
     :param pass_env: names of environment variables that uv gets although they look like secrets
+    :param shared: the folder with kernel layers and byte code that all users read
     :param files: the policy files that were read
     """
 
@@ -46,6 +55,7 @@ class Policy:
     max_environments: int | None = None
     max_bytes: int | None = None
     pass_env: tuple[str, ...] = ()
+    shared: Named | None = None
     files: tuple[Path, ...] = ()
 
     @property
@@ -111,6 +121,8 @@ def _from_toml(tables: Mapping[str, Any], path: Path) -> Policy:
         except (TypeError, ValueError) as error:
             msg = f"The policy file `{path}`, `{key}`: {error}"
             raise PolicyBroken(msg) from error
+    if "shared" in values:
+        values["shared"] = Named(folder=values["shared"], file=path)
     return Policy(**values, files=(path,))
 
 
@@ -124,6 +136,8 @@ def _narrowed(one: Policy, other: Policy) -> Policy:
         max_environments=_least(one.max_environments, other.max_environments),
         max_bytes=_least(one.max_bytes, other.max_bytes),
         pass_env=(*one.pass_env, *other.pass_env),
+        # It is no limit: the system's is read first and holds.
+        shared=one.shared or other.shared,
         files=(*one.files, *other.files),
     )
 
@@ -165,6 +179,14 @@ def _size(value: Any) -> int:
     return read_size(value) if isinstance(value, str) else _count(value)
 
 
+def _folder(value: Any) -> Path:
+    if not isinstance(value, str):
+        raise TypeError("it must be a string.")
+    if not Path(value).is_absolute():
+        raise ValueError(f"`{value}` is no absolute path.")
+    return Path(value)
+
+
 def _moment(value: Any) -> datetime:
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
@@ -183,4 +205,5 @@ _KEYS: Mapping[str, Callable[[Any], Any]] = {
     "max-environments": _count,
     "max-bytes": _size,
     "pass-env": _strings,
+    "shared": _folder,
 }

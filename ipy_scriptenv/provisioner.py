@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from ipy_scriptenv import environments, explaining, settings
+from ipy_scriptenv.delegating import Delegating
 from ipy_scriptenv.environments import EPHEMERAL, Context, Start
 from ipy_scriptenv.errors import EngineFailed, ScriptEnvError
+from ipy_scriptenv.kernels import specs
 from ipy_scriptenv.record import Source, SourceKind
 
 __all__ = ["ScriptEnvProvisioner", "source_of"]
@@ -60,10 +61,14 @@ class _Launch:
     argv: tuple[str, ...]
     variables: Mapping[str, str]
     curve: bool
+    explains: bool = False
 
 
-class ScriptEnvProvisioner(LocalProvisioner):
-    """Starts a kernel in the environment of its source, at once and without installing anything."""
+class ScriptEnvProvisioner(Delegating):
+    """Starts a kernel in the environment of its source, at once and without installing anything.
+
+    Where ``inner`` names another provisioner, that one launches it.
+    """
 
     _started: Start | None = None
     _watched = False
@@ -85,19 +90,42 @@ class ScriptEnvProvisioner(LocalProvisioner):
         launch = await asyncio.to_thread(self._prepare, source)
         if not launch.curve:
             launch = self._without_encryption(launch, source, kwargs)
+        if not launch.explains and self.inner:
+            try:
+                return await self._through_inner(launch, source, dict(kwargs))
+            except Exception as error:  # noqa: BLE001 - a restart that raises is seen by nobody
+                launch = self._explain(_inner_failed(error), source, retry=False)
+        self.launch_here(kwargs)
         kwargs = await super().pre_launch(**kwargs)
         command = kwargs["cmd"]
         # Behind interpreter and module stand `-f FILE` and what the client added.
         kwargs["cmd"] = [*launch.argv, *_after_program(command)]
-        inherited = {name: value for name, value in kwargs["env"].items() if name not in _OURS}
-        kwargs["env"] = settings.child_environment(inherited, add=launch.variables)
-        kwargs["cwd"] = _folder(kwargs.get("cwd"), source)
-        return kwargs
+        return _completed(kwargs, launch, source)
+
+    async def _through_inner(
+        self, launch: _Launch, source: Source, kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Have the inner provisioner prepare the launch of the environment's kernel."""
+        self.choose_launcher(launch.argv)
+        kwargs = await super().pre_launch(**kwargs)
+        kwargs["cmd"] = self.launching(kwargs["cmd"], launch.argv)
+        self._watched = False
+        return _completed(kwargs, launch, source)
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Launch the process, and note when, so that an early death is recognised."""
         self._launched = time.monotonic()
-        return await super().launch_kernel(cmd, **kwargs)
+        if self._launcher is None:
+            return await super().launch_kernel(cmd, **kwargs)
+        try:
+            return await super().launch_kernel(cmd, **kwargs)
+        except Exception as error:  # noqa: BLE001 - a restart that raises is seen by nobody
+            source = self._started.source if self._started else EPHEMERAL
+            launch = self._explain(_inner_failed(error), source, retry=False)
+        self.launch_here(kwargs)
+        kwargs = await super().pre_launch(**kwargs)
+        command = [*launch.argv, *_after_program(kwargs.pop("cmd"))]
+        return await super().launch_kernel(command, **_completed(kwargs, launch, source))
 
     async def poll(self) -> int | None:
         """Look whether the process has ended; called about once a second while a kernel runs."""
@@ -162,9 +190,18 @@ class ScriptEnvProvisioner(LocalProvisioner):
             self.log.exception("scriptenv: the environment could not be prepared")
             return self._explain(EngineFailed(f"Something unforeseen: {error!r}."), source)
         self._started, self._watched = started, True
+        self._hand_on(started)
         threading.Thread(target=_keep_picker_true, args=(self.log,), daemon=True).start()
         variables = {"SCRIPTENV_PREPARED": "1"}
         return _Launch(argv=started.argv, variables=variables, curve=started.curve)
+
+    def _hand_on(self, started: Start) -> None:
+        """Have the source's own kernelspec launch through the same provisioner as this one."""
+        metadata = self.kernel_spec.metadata if self.kernel_spec else {}
+        config = metadata.get("kernel_provisioner", {}).get("config")
+        if config:
+            with contextlib.suppress(ScriptEnvError, OSError):
+                specs.hand_on(started.name, config)
 
     def _explain(
         self, error: ScriptEnvError | OSError, source: Source, *, retry: bool = True
@@ -172,7 +209,7 @@ class ScriptEnvProvisioner(LocalProvisioner):
         self.log.warning("scriptenv: %s", error)
         self._watched = False
         argv, variables = explaining.command(error, source=source, retry=retry)
-        return _Launch(argv=argv, variables=variables, curve=True)
+        return _Launch(argv=argv, variables=variables, curve=True, explains=True)
 
     def _without_encryption(
         self, launch: _Launch, source: Source, kwargs: dict[str, Any]
@@ -199,6 +236,22 @@ def _keep_picker_true(log: Any) -> None:
         environments.sweep_kernelspecs(Context())
     except (ScriptEnvError, OSError) as error:
         log.warning("scriptenv: %s", error)
+
+
+def _inner_failed(error: Exception) -> ScriptEnvError:
+    """Give the reason why the inner provisioner does not launch, as an error of ours."""
+    if isinstance(error, ScriptEnvError):
+        return error
+    msg = f"The provisioner that is to launch the kernel failed: {error!r}."
+    return EngineFailed(msg, hint="The server's log has more. Restart the kernel to try again.")
+
+
+def _completed(kwargs: dict[str, Any], launch: _Launch, source: Source) -> dict[str, Any]:
+    """Give the arguments of a launch with variables and folder of the kernel."""
+    inherited = {name: value for name, value in kwargs["env"].items() if name not in _OURS}
+    kwargs["env"] = settings.child_environment(inherited, add=launch.variables)
+    kwargs["cwd"] = _folder(kwargs.get("cwd"), source)
+    return kwargs
 
 
 def _after_program(command: list[str]) -> list[str]:

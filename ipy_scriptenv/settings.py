@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -184,11 +185,14 @@ def search_path() -> str:
         if not folder.is_absolute():
             continue
         if folder.name == "shims":
-            found = sorted(
-                str(path)
-                for pattern in ("versions/*/bin", "installs/python/*/bin")
-                for path in folder.parent.glob(pattern)
-            )
+            found: list[str] = []
+            # A `PATH` of another user, as `sudo` may leave it, names what cannot be looked into.
+            with contextlib.suppress(OSError):
+                found = sorted(
+                    str(path)
+                    for pattern in ("versions/*/bin", "installs/python/*/bin")
+                    for path in folder.parent.glob(pattern)
+                )
             entries += found or [entry]
         else:
             entries.append(entry)

@@ -3,10 +3,14 @@
 Run by the interpreter that the byte code is for, 3.9 or newer, with the standard library alone::
 
     python -I -S compiling.py <store> <lock file> <abi>
+    python -I -S compiling.py share <store> <site-packages> <abi> <file that names the wheels>
 
-It takes the requests that :mod:`~.sharing` has left for its ABI. One such process works at a time;
-another that finds it at work ends at once, because the first looks for requests again before it
-ends. Nobody waits for it: it runs when the machine has nothing else to do.
+The first takes the requests that :mod:`~.sharing` has left for its ABI. One such process works at a
+time; another that finds it at work ends at once, because the first looks for requests again before
+it ends. Nobody waits for it: it runs when the machine has nothing else to do.
+
+The second fills a store that other users read. The files of their wheels have other times than
+these, so such byte code is checked by a hash of its source (PEP 552).
 """
 
 from __future__ import annotations
@@ -32,6 +36,9 @@ BUILDING = ".building-"
 REMOVED = ".removed-"
 
 _TAG = sys.implementation.cache_tag
+_CHECKED = 0b11
+"""PEP 552's flags of byte code that is checked by a hash of its source."""
+
 _TESTS = "tests"
 """Folders of this name are half of many a wheel, and hardly ever imported."""
 
@@ -54,6 +61,15 @@ def main(store: Path, lock: Path, abi: str) -> None:
                     _serve(store, json.loads(text), abi)
 
 
+def share(store: Path, site: Path, abi: str, wanted: Path) -> None:
+    """Compile the wheels that a file names, for all users; what stands already stays."""
+    warnings.simplefilter("ignore")
+    os.umask(0o022)
+    for name, info in json.loads(wanted.read_text("utf-8")).items():
+        with contextlib.suppress(OSError):
+            _make(store, name, site, info, abi, hashed=True)
+
+
 def modules(site: Path, info: str) -> list[str]:
     """List the modules of an installed wheel by its ``RECORD``, relative and with slashes.
 
@@ -74,14 +90,15 @@ def is_kept(path: str) -> bool:
 def applies(content: dict[str, Any], site: Path) -> bool:
     """Say whether byte code of the store is for the very files that stand in *site*.
 
-    One file tells for all: they come from one place in uv's cache, or from another.
+    One file tells for all: they come from one place in uv's cache, or from another. Where the
+    byte code is checked by hashes, times do not count.
     """
     path, modified, size = content["probe"]
     try:
         found = (site / path).stat()
     except OSError:
         return False
-    return (int(found.st_mtime), found.st_size) == (modified, size)
+    return found.st_size == size and modified in (None, int(found.st_mtime))
 
 
 def read_content(folder: Path) -> dict[str, Any] | None:
@@ -99,16 +116,16 @@ def _serve(store: Path, wanted: dict[str, Any], abi: str) -> None:
             _make(store, name, Path(wanted["site"]), info, abi)
 
 
-def _make(store: Path, name: str, site: Path, info: str, abi: str) -> None:
+def _make(store: Path, name: str, site: Path, info: str, abi: str, *, hashed: bool = False) -> None:
     """Compile one wheel, whole, and give the result its name; what stood there goes."""
     final = store / name
     there = read_content(final)
     if there is not None and applies(there, site):
         return
     build = store / f"{BUILDING}{abi}+{secrets.token_hex(8)}"
-    build.mkdir(mode=0o700)
+    build.mkdir(mode=0o755 if hashed else 0o700)
     try:
-        content = _compiled(site, modules(site, info), build)
+        content = _compiled(site, modules(site, info), build, hashed=hashed)
         if content["files"]:
             (build / CONTENT).write_text(json.dumps(content), "utf-8")
             if os.path.lexists(final):
@@ -118,11 +135,11 @@ def _make(store: Path, name: str, site: Path, info: str, abi: str) -> None:
         _sweep(store, abi)
 
 
-def _compiled(site: Path, paths: Iterable[str], build: Path) -> dict[str, Any]:
+def _compiled(site: Path, paths: Iterable[str], build: Path, *, hashed: bool) -> dict[str, Any]:
     """Compile modules into *build*; give what is in it then."""
     content: dict[str, Any] = {"schema": SCHEMA, "probe": None, "bytes": 0, "files": []}
     for path in paths:
-        compiled = _compile(site / path)
+        compiled = _compile(site / path, hashed=hashed)
         if compiled is None:
             continue
         code, found = compiled
@@ -137,8 +154,10 @@ def _compiled(site: Path, paths: Iterable[str], build: Path) -> dict[str, Any]:
     return content
 
 
-def _compile(path: Path) -> tuple[bytes, tuple[int, int]] | None:
+def _compile(path: Path, *, hashed: bool) -> tuple[bytes, tuple[int | None, int]] | None:
     """Give a module's byte code as Python would keep it, and the time and size of its source.
+
+    Where it is checked by a hash, the time is None.
 
     None for what no Python can compile: wheels bring templates and code of other versions along.
     """
@@ -153,6 +172,9 @@ def _compile(path: Path) -> tuple[bytes, tuple[int, int]] | None:
         # Somebody changed it meanwhile: the byte code would be of neither.
         return None
     modified, size = int(after.st_mtime), after.st_size
+    if hashed:
+        header = _CHECKED.to_bytes(4, "little") + importlib.util.source_hash(source)
+        return importlib.util.MAGIC_NUMBER + header + marshal.dumps(code), (None, size)
     header = b"".join((number & 0xFFFFFFFF).to_bytes(4, "little") for number in (0, modified, size))
     data = importlib.util.MAGIC_NUMBER + header + marshal.dumps(code)
     return data, (modified, size)
@@ -202,5 +224,7 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1] == "share":
+    share(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], Path(sys.argv[5]))
+elif __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

@@ -1,28 +1,37 @@
-"""Link byte code of the store into an environment, and ask for what is missing."""
+"""Link byte code of the store into an environment, and ask for what is missing.
+
+What a folder has that the machine's users share is copied into the store once, then linked too.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from packaging.utils import canonicalize_name
 
 from ipy_scriptenv import processes, settings
 from ipy_scriptenv.bytecode import compiling
-from ipy_scriptenv.files import entries, write_atomically
+from ipy_scriptenv.errors import ScriptEnvError
+from ipy_scriptenv.files import entries, remove_tree, write_atomically
 from ipy_scriptenv.identity import EnvironmentName
+from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Python
+from ipy_scriptenv.shared import SharedFolder, shared_folder
 from ipy_scriptenv.store import WANTED, Store, bytecode_lock
 
-__all__ = ["Wheel", "kept", "link", "request"]
+__all__ = ["Wheel", "fill", "kept", "link", "request"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,35 +40,94 @@ class Wheel:
 
     :param name: its folder's name in the store
     :param info: its metadata folder's name
+    :param linked: whether its files have their times from uv's cache, as in every environment
     """
 
     name: str
     info: str
+    linked: bool
 
 
 def link(
-    store: Store, site: Path, python: Python, *, among: Collection[str] | None = None
+    store: Store,
+    name: EnvironmentName,
+    site: Path,
+    python: Python,
+    *,
+    among: Collection[str] | None = None,
 ) -> tuple[Wheel, ...]:
     """Link byte code into a folder of packages; give the wheels that the store has none for.
 
     It is never an error: what is not linked is compiled at its first import, as always.
 
+    :param name: the environment, whose lock the caller holds
     :param site: nobody else changes it meanwhile
     :param among: names of the distributions that have just been installed; ``None``: all of them
     """
     if not settings.shares_bytecode():
         return ()
-    lacking = []
+    shared, lacking = shared_folder(), []
     for wheel in _wheels(site, python, among):
-        folder = store.bytecode / wheel.name
-        content = compiling.read_content(folder)
-        if content is None or not compiling.applies(content, site):
-            lacking.append(wheel)
+        content = _content(store, wheel, site)
+        if content is None and shared is not None and _take(shared, store, name, wheel, site):
+            content = _content(store, wheel, site)
+        if content is None:
+            lacking += [wheel] if wheel.linked else []
             continue
+        folder = store.bytecode / wheel.name
         _link_all(folder, site, content["files"])
         with contextlib.suppress(OSError):
             os.utime(folder)
     return tuple(lacking)
+
+
+def _content(store: Store, wheel: Wheel, site: Path) -> dict[str, Any] | None:
+    """Read what a store has for the very files of a wheel that stand in *site*."""
+    content = compiling.read_content(store.bytecode / wheel.name)
+    return content if content is not None and compiling.applies(content, site) else None
+
+
+def _take(
+    shared: SharedFolder, store: Store, name: EnvironmentName, wheel: Wheel, site: Path
+) -> bool:
+    """Copy a wheel's byte code out of a shared folder into the user's own store, whole or not."""
+    folder = shared.store.bytecode / wheel.name
+    content = _content(shared.store, wheel, site)
+    if content is None or shared.why_not(folder) is not None:
+        return False
+    build, target = store.new_build(name), store.bytecode / wheel.name
+    try:
+        build.mkdir(mode=0o700)
+        _link_all(folder, build, [compiling.CONTENT, *content["files"]], strictly=True)
+        if os.path.lexists(target):
+            store.remove_folder(target)
+        build.rename(target)
+    except (OSError, ScriptEnvError):
+        remove_tree(build)
+        return False
+    return True
+
+
+def fill(
+    shared: Store, work: Path, site: Path, python: Python, *, cancel: Cancel
+) -> tuple[str, ...]:
+    """Compile all wheels in *site* for others than this user; name those that are there then.
+
+    :param shared: the folder that it goes to, which others only read
+    :param work: a folder for a file that is gone afterwards
+    """
+    wheels = {wheel.name: wheel.info for wheel in _wheels(site, python, None)}
+    listing = work / f".{compiling.CONTENT}-{secrets.token_hex(4)}"
+    program = [python.base, "-I", "-S", compiling.__file__, "share"]
+    argv = [*program, str(shared.bytecode), str(site), python.abi, str(listing)]
+    try:
+        write_atomically(listing, json.dumps(wheels).encode())
+        processes.run(argv, cwd=work, env=settings.child_environment(), cancel=cancel)
+    finally:
+        with contextlib.suppress(OSError):
+            listing.unlink()
+    there = (name for name in wheels if compiling.read_content(shared.bytecode / name))
+    return tuple(sorted(there))
 
 
 def request(
@@ -98,27 +166,21 @@ def _wheels(site: Path, python: Python, among: Collection[str] | None) -> Iterab
         stem = info.removesuffix(".dist-info")
         if among is not None and canonicalize_name(stem.partition("-")[0]) not in among:
             continue
-        digest = _digest(site, info)
-        if digest is not None:
-            yield Wheel(name=f"{stem}-{digest}+{python.abi}", info=info)
+        told = _modules(site, info)
+        first = next(filter(compiling.is_kept, map(_path, told)), None)
+        if first is not None:
+            digest = hashlib.sha256(b"\n".join(told)).hexdigest()[:16]
+            name = f"{stem}-{digest}+{python.abi}"
+            yield Wheel(name=name, info=info, linked=_is_linked(site / first))
 
 
-def _digest(site: Path, info: str) -> str | None:
-    """Digest what the record of a wheel says of its modules; ``None``: they cannot be shared.
-
-    Those can that come from uv's cache as they are: their times are the same in each environment.
-    """
+def _modules(site: Path, info: str) -> list[bytes]:
+    """Give what the record of a wheel says of its modules, each with its own digest."""
     try:
         lines = (site / info / "RECORD").read_bytes().splitlines()
     except OSError:
-        return None
-    told = sorted(line for line in lines if b".py," in line)
-    if not told:
-        return None
-    first = next(filter(compiling.is_kept, (_path(line) for line in told)), None)
-    if first is None or not _is_linked(site / first):
-        return None
-    return hashlib.sha256(b"\n".join(told)).hexdigest()[:16]
+        return []
+    return sorted(line for line in lines if b".py," in line)
 
 
 def _path(line: bytes) -> str:
@@ -135,18 +197,20 @@ def _is_linked(path: Path) -> bool:
     return False
 
 
-def _link_all(folder: Path, site: Path, files: Iterable[str]) -> None:
-    """Link files of the store under the same names into *site*; those that stand there stay."""
+def _link_all(folder: Path, site: Path, files: Iterable[str], *, strictly: bool = False) -> None:
+    """Link files of the store under the same names into *site*; those that stand there stay.
+
+    :param strictly: whether one that is missing is an error
+    """
     made: set[str] = set()
-    with contextlib.suppress(OSError):
+    with contextlib.nullcontext() if strictly else contextlib.suppress(OSError):
         # Thousands of files: `Path` would take as long as the disk.
         for file in files:
             target = f"{site}{os.sep}{file}"
             parent = target.rpartition("/")[0]
             if parent not in made:
                 made.add(parent)
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(parent)  # noqa: PTH102 - see above
+                os.makedirs(parent, exist_ok=True)  # noqa: PTH103 - see above
             with contextlib.suppress(FileExistsError):
                 _link(f"{folder}{os.sep}{file}", target)
 
@@ -155,5 +219,9 @@ def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except (PermissionError, NotImplementedError):
-        # Not every file system has hard links.
+        # Not every file system has hard links, and not every file may be linked by others.
+        shutil.copyfile(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
         shutil.copyfile(source, target)

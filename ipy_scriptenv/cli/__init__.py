@@ -13,11 +13,21 @@ from typing import NoReturn
 import click
 
 from ipy_scriptenv import explaining, settings
-from ipy_scriptenv.cli import core, declaring, lifecycle, locking, running
+from ipy_scriptenv.cli import core, declaring, lifecycle, locking, packing, running, sharing
 from ipy_scriptenv.cli.common import command_line, fail
 from ipy_scriptenv.errors import EngineFailed, Interrupted, ScriptEnvError, WrongCall
 
-__all__ = ["command_line", "core", "declaring", "lifecycle", "locking", "main", "running"]
+__all__ = [
+    "command_line",
+    "core",
+    "declaring",
+    "lifecycle",
+    "locking",
+    "main",
+    "packing",
+    "running",
+    "sharing",
+]
 
 _COMPLETE = "_JUPYTER_SCRIPTENV_COMPLETE"
 """By this variable a shell asks for completions; click's way."""

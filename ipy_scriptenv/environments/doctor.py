@@ -18,6 +18,7 @@ from ipy_scriptenv import policy
 from ipy_scriptenv.environments.ailments import Finding, examine_environments, removal
 from ipy_scriptenv.environments.building import uv_version
 from ipy_scriptenv.environments.removing import remove_layer
+from ipy_scriptenv.environments.shared_ailments import examine_shared
 from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.starting import start
 from ipy_scriptenv.environments.superfluous import ItemKind, is_dead, leftovers
@@ -26,6 +27,7 @@ from ipy_scriptenv.files import is_gone
 from ipy_scriptenv.identity import is_environment_name, kernelspec_name
 from ipy_scriptenv.kernels import specs
 from ipy_scriptenv.kernels.layer import damaged_packages, find_layer
+from ipy_scriptenv.kernels.shared_layers import is_reference
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.record import SourceKind
 from ipy_scriptenv.settings import lock_timeout
@@ -50,6 +52,7 @@ def examine(context: Context) -> list[Finding]:
         _entries,
         examine_environments,
         _layers,
+        examine_shared,
         _kernelspecs,
     ):
         try:
@@ -193,7 +196,8 @@ def _layers(context: Context) -> Iterator[Finding]:
         path = store.layers / name
         if name.startswith("."):
             continue
-        if path.is_symlink() or not (path / "site-packages").is_dir():
+        is_layer = (path / "site-packages").is_dir() or is_reference(path)
+        if path.is_symlink() or not is_layer:
             message = f"`{path}` stands among the kernel layers and is none."
             hint = "Move it away; it is never touched."
             yield Finding(code="foreign-entry", message=message, path=path, hint=hint)

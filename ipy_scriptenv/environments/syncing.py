@@ -233,7 +233,8 @@ def _rebuild(job: Job, action: Action) -> Synced:
             kernel = install(replace(job, refetch=True), path)
         packages = installed_packages(path, job.python)
         refuse_other_versions(job, before, packages)
-        lacking = sharing.link(job.context.store, site_packages(path, job.python), job.python)
+        site = site_packages(path, job.python)
+        lacking = sharing.link(job.context.store, standing.name, site, job.python)
         record = first_record(job.context, job.source, job.python, job.wanted, kernel=kernel)
         record = carried_over(standing.record, record)
         record = _synced_record(job, record, packages, kernel)
@@ -296,7 +297,8 @@ def _in_place(job: Job, record: Record) -> tuple[Synced, tuple[str, ...]]:
         packages = installed_packages(path, record.python)
         new = {package.name for package in set(packages) - set(before)}
         site = site_packages(path, record.python)
-        lacking = sharing.link(job.context.store, site, record.python, among=new)
+        name = job.standing.name
+        lacking = sharing.link(job.context.store, name, site, record.python, among=new)
         renewed = replace(
             record,
             python=job.python,

@@ -29,12 +29,14 @@ VERBS = {
     "list": "--json --size --sort --source --state",
     "lock": "--check --embed --exclude-newer --index --json --python --upgrade --upgrade-package",
     "move": "--json",
+    "pack": "--force --frozen --json --locked --no-kernel --output --wheels",
     "prune": "--all --dry-run --json --over --unused-for --yes",
     "python": "--exclude-newer --json",
     "rebuild": "--json --python",
     "register": "--json",
     "remove": "--exclude-newer --json",
     "run": "--exclude-newer --frozen --index --locked --python --upgrade --upgrade-package --yes",
+    "share": "--all-pythons --folder --json --python --remove-old",
     "status": "--json",
     "sync": (
         "--exclude-newer --frozen --index --json --locked --python --upgrade --upgrade-package"
@@ -43,6 +45,7 @@ VERBS = {
         "--depth --exclude-newer --index --invert --json --outdated --package --python "
         "--upgrade --upgrade-package"
     ),
+    "unpack": "--json --python",
     "unregister": "--json",
     "upgrade": "--exclude-newer --index --json",
 }

@@ -40,19 +40,26 @@ def main(environment: str, home: str, record: dict[str, Any]) -> None:
     layer = _layer_path(home, record)
     if not prepared and _must_ask_host(environment, record, layer):
         _become_host_launch(environment, record)
+        if layer is not None and not os.path.isdir(layer):
+            sys.exit(f"The kernel's packages, `{layer}`, are gone: `pip install ipy-scriptenv`.")
     _set_paths(environment, layer)
     initial = dict(os.environ)
     set_variables(environment, os.path.join(home, "kernel-side-v1", record["kernel_side"]))
     lock = live.hold(environment, home, record["kernel"])
     from .app import run
 
-    run(environment, home, record, lock, initial)
+    run(environment, home, record, lock, layer=layer, initial=initial)
 
 
 def _layer_path(home: str, record: dict[str, Any]) -> str | None:
+    """Give the layer's folder of packages, where its byte code says that it is.
+
+    One that the machine's users share is a link in the home.
+    """
     if record["kernel"] == "own":
         return None
-    return os.path.join(home, "kernels-v1", record["kernel"], "site-packages")
+    path = os.path.join(home, "kernels-v1", record["kernel"], "site-packages")
+    return os.readlink(path) if os.path.islink(path) else path
 
 
 def _must_ask_host(environment: str, record: dict[str, Any], layer: str | None) -> bool:

@@ -10,12 +10,9 @@ holds exactly what its source declares.
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import json
-import os
 import secrets
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +24,8 @@ from ipy_scriptenv import processes, settings
 from ipy_scriptenv.errors import EngineFailed, Interrupted, ScriptEnvError
 from ipy_scriptenv.files import explained, remove_tree, write_atomically
 from ipy_scriptenv.interpreters import host_python
+from ipy_scriptenv.kernels import shared_layers
+from ipy_scriptenv.kernels.wholeness import damaged_packages
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.plan import marker_environment
 from ipy_scriptenv.processes import Cancel
@@ -38,6 +37,7 @@ from ipy_scriptenv.venvs import site_packages
 __all__ = [
     "Layer",
     "damaged_packages",
+    "describe",
     "ensure_layer",
     "find_layer",
     "layer_digest",
@@ -45,7 +45,7 @@ __all__ = [
     "layer_name",
 ]
 
-_INFO = "layer.json"
+_INFO = shared_layers.INFO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +84,16 @@ def layer_digest() -> str:
 
 
 def find_layer(store: Store, name: str) -> Layer | None:
-    """Look for a layer that stands; what a link leads to is none."""
+    """Look for a layer that stands; what a link leads to is none.
+
+    One that leads to a shared folder stands as long as that is there, is named and is fit.
+    """
     if (store.layers / name).is_symlink():
         return None
     try:
         data = json.loads((store.layers / name / _INFO).read_text("utf-8"))
+        if not shared_layers.still_stands(data, name):
+            return None
         requires = {key: tuple(value) for key, value in data["requires"].items()}
         return Layer(
             name=name, packages=data["packages"], requires=requires, curve=bool(data["curve"])
@@ -97,13 +102,16 @@ def find_layer(store: Store, name: str) -> Layer | None:
         return None
 
 
-def ensure_layer(store: Store, uv: Uv, python: Python) -> Layer:
+def ensure_layer(store: Store, uv: Uv, python: Python, *, own: bool = False) -> Layer:
     """Give the layer for an interpreter; build it if it is missing, once, whoever asks.
 
+    Where the machine's users share a folder that has it, it is taken from there.
+
+    :param own: whether one of this home alone will do, to share it with others
     :raises ScriptEnvError: if it cannot be built, in uv's words
     """
     name = layer_name(python)
-    found = find_layer(store, name)
+    found = _found(store, name, own=own)
     if found is not None:
         return found
 
@@ -116,7 +124,7 @@ def ensure_layer(store: Store, uv: Uv, python: Python) -> Layer:
         on_wait=tell,
         cancelled=lambda: uv.cancel.is_set,
     ) as held:
-        found = find_layer(store, name)
+        found = _found(store, name, own=own)
         if found is not None:
             return found
         _sweep(store, name)
@@ -127,9 +135,11 @@ def ensure_layer(store: Store, uv: Uv, python: Python) -> Layer:
         heir = replace(uv, held=held)
         try:
             with explained(build):
-                ready = _build(build, heir, python, final=store.layers / name)
+                taken = None if own else shared_layers.refer(build, name)
+                ready = taken or _build(build, heir, python, final=store.layers / name)
                 ready.rename(store.layers / name)
-            _compile_later(python, store.layers / name / "site-packages")
+            if taken is None:
+                _compile_later(python, store.layers / name / "site-packages")
         finally:
             remove_tree(build)
     found = find_layer(store, name)
@@ -139,44 +149,10 @@ def ensure_layer(store: Store, uv: Uv, python: Python) -> Layer:
     return found
 
 
-def damaged_packages(site: Path) -> tuple[str, ...]:
-    """Name the distributions in a folder of packages of which files are missing or cut short."""
-    found = [
-        canonicalize_name(name.partition("-")[0])
-        for name in sorted(name for name in _names(site) if name.endswith(".dist-info"))
-        if not _is_whole(site, name)
-    ]
-    return tuple(found)
-
-
-def _is_whole(site: Path, info: str) -> bool:
-    """Say whether the files that a distribution's ``RECORD`` lists are there in their sizes."""
-    try:
-        text = (site / info / "RECORD").read_text("utf-8")
-        # The packaging specification makes it a CSV file of path, hash and size.
-        rows = [(row[0], row[2]) for row in csv.reader(text.splitlines()) if row]
-    except (OSError, ValueError, IndexError, csv.Error):
-        return False
-    # Scripts stand outside; byte code comes and goes.
-    inside = (row for row in rows if not row[0].endswith(".pyc") and ".." not in row[0].split("/"))
-    has_itself = any(path == f"{info}/METADATA" for path, _ in rows)
-    # Thousands of files: `Path` would take as long as the disk.
-    return has_itself and all(_has_size(f"{site}{os.sep}{path}", size) for path, size in inside)
-
-
-def _has_size(path: str, size: str) -> bool:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - see above
-    except (OSError, ValueError):
-        return False
-    return stat.S_ISREG(found.st_mode) and size in ("", str(found.st_size))
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+def _found(store: Store, name: str, *, own: bool) -> Layer | None:
+    if own and shared_layers.is_reference(store.layers / name):
+        return None
+    return find_layer(store, name)
 
 
 def supports_curve(site: Path) -> bool:
@@ -207,6 +183,12 @@ def _build(build: Path, uv: Uv, python: Python, *, final: Path) -> Path:
     info = _describe(ready / "site-packages", python)
     write_atomically(ready / _INFO, json.dumps(asdict(info), indent=1).encode())
     return ready
+
+
+def describe(folder: Path, python: Python) -> None:
+    """Describe a layer whose packages came from another machine; nothing of them is run."""
+    info = json.dumps(asdict(_describe(folder / "site-packages", python)), indent=1)
+    write_atomically(folder / _INFO, info.encode())
 
 
 def _install(uv: Uv, environment: Path, listing: Path) -> None:

@@ -9,7 +9,7 @@ import random
 import secrets
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -26,6 +26,7 @@ from ipy_scriptenv.venvs import environment_python
 __all__ = [
     "PROVISIONER",
     "Spec",
+    "hand_on",
     "kernelspec",
     "kernelspec_folder",
     "kernelspecs_folder",
@@ -68,7 +69,12 @@ def kernelspec_folder(name: EnvironmentName) -> Path:
 
 
 def kernelspec(
-    source: Source, environment: Path, *, curve: bool, title: str | None = None
+    source: Source,
+    environment: Path,
+    *,
+    curve: bool,
+    title: str | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Give the content of ``kernel.json`` for a file.
 
@@ -78,10 +84,14 @@ def kernelspec(
     :param curve: whether the kernel's ipykernel can encrypt its connections; a kernel that was
         promised it and cannot never becomes ready
     :param title: what the picker shows behind ``scriptenv:``; the file's name where left out
+    :param config: how the provisioner is configured, such as the one that launches in its place
     """
+    provisioner: dict[str, Any] = {"provisioner_name": PROVISIONER}
+    if config:
+        provisioner["config"] = dict(config)
     metadata: dict[str, Any] = {
         "debugger": True,
-        "kernel_provisioner": {"provisioner_name": PROVISIONER},
+        "kernel_provisioner": provisioner,
         "scriptenv": {"source": source.path, "environment": str(environment)},
     }
     if curve:
@@ -103,21 +113,37 @@ def kernelspec(
 def register(name: EnvironmentName, source: Source, environment: Path, *, curve: bool) -> str:
     """Write a file's kernelspec if it is missing or differs; give its name.
 
-    Where another source's file has the same name, both display names tell the folder too.
+    Where another source's file has the same name, both display names tell the folder too. How the
+    user has configured the provisioner there stays.
     """
-    written = kernelspec(source, environment, curve=curve)
     found = _read(kernelspec_folder(name))
+    kept = _config(found)
+    written = kernelspec(source, environment, curve=curve, config=kept)
     if found is not None and _same_but_title(found, written):
         return kernelspec_name(name)
     before = read(kernelspec_folder(name))
     titles = _titles(name, source)
-    written = kernelspec(source, environment, curve=curve, title=titles.pop(name))
+    title = titles.pop(name)
+    written = kernelspec(source, environment, curve=curve, title=title, config=kept)
     _write(name, written)
     if before is not None and PurePath(before.source).name != _raw_name(source):
         titles |= _titles(name, None, file=PurePath(before.source).name)
     for other, title in titles.items():
         _retitle(other, title, beside=kernelspec_folder(name))
     return kernelspec_name(name)
+
+
+def hand_on(name: EnvironmentName, config: Mapping[str, Any]) -> None:
+    """Configure the provisioner in a source's kernelspec, if that does not say how yet.
+
+    :param config: as in the kernelspec that its kernel was started by
+    """
+    folder = kernelspec_folder(name)
+    found = _read(folder)
+    if not config or found is None or read(folder) is None or _config(found):
+        return
+    found["metadata"]["kernel_provisioner"]["config"] = dict(config)
+    _rewrite(name, found, beside=folder)
 
 
 def unregister(name: EnvironmentName, *, trash: Path, retitle: bool = True) -> bool:
@@ -187,7 +213,8 @@ def leave_alias(
         return
     curve = bool(found["metadata"].get("supported_encryption"))
     title = f"{_file_name(source)} (before it was renamed)"
-    written = kernelspec(source, environment, curve=curve, title=title)
+    config = _config(found)
+    written = kernelspec(source, environment, curve=curve, title=title, config=config)
     written["metadata"]["scriptenv"]["alias"] = target
     beside = kernelspec_folder(target)
     with explained(beside):
@@ -266,6 +293,15 @@ def _read(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
+
+
+def _config(found: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Give how the provisioner is configured in a kernelspec."""
+    try:
+        config = found["metadata"]["kernel_provisioner"]["config"] if found is not None else None
+    except (LookupError, TypeError):
+        return None
+    return config if isinstance(config, dict) else None
 
 
 def _same_but_title(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
