@@ -18,6 +18,7 @@ __all__ = [
     "file_environment_name",
     "is_environment_name",
     "kernelspec_name",
+    "name_beside",
     "slug",
     "text_environment_name",
     "url_environment_name",
@@ -82,6 +83,11 @@ def ephemeral_environment_name(token: str) -> EnvironmentName:
     if not _DIGEST.fullmatch(token):
         raise ValueError("The token must be 16 hexadecimal digits in lower case.")
     return EnvironmentName(f"ephemeral-{token}")
+
+
+def name_beside(name: EnvironmentName) -> EnvironmentName:
+    """Name the environment of a source while another's stands in its place."""
+    return _name(name[: -_DIGEST_DIGITS - 1], f"beside {name}")
 
 
 def kernelspec_name(name: EnvironmentName) -> str:

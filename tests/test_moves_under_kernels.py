@@ -19,7 +19,7 @@ from ipy_scriptenv.environments import Context, Kept, Synced
 from ipy_scriptenv.errors import EnvironmentInUse, NoEnvironment, ScriptEnvError
 from ipy_scriptenv.record import SourceKind
 from tests.conftest import Home
-from tests.kernels import block, ephemeral, kernelspec_of, opened, prefix, started, unasked
+from tests.kernels import block, kernelspec_of, opened, prefix, started, unasked
 from tests.lifecycle import (
     command,
     environment_of,
@@ -198,20 +198,43 @@ def test_a_new_file_at_the_old_path_never_gets_the_environment(
         move(old, new)
         write_script(old, "nspkg-one")
 
-        begun = start(old)
-
-        assert begun.source.kind is SourceKind.EPHEMERAL
-        assert record_of(environment_of(old)).source.path == str(new)
         with pytest.raises(EnvironmentInUse, match=BUSY) as raised:
             sync(old)
         assert raised.value.hint == "Shut down that kernel."
-        assert installed(environment_of(old)) == {"alpha==1.1"}
-        assert installed(begun.path) == set()
 
-    assert start(old).path == environment_of(old)  # the move was finished for it
+        begun = start(old, launching=False)
+
+        assert begun.path != environment_of(old)
+        assert record_of(begun.path).source.path == str(old)
+        assert start(old, launching=False).path == begun.path
+        assert sync(old).path == begun.path
+        assert state_of(old) == "in-sync"
+        assert record_of(environment_of(old)).source.path == str(new)
+        assert installed(environment_of(old)) == {"alpha==1.1"}
+        assert installed(begun.path) == {"nspkg-one==1.0"}
+
+    assert start(old).path == environment_of(old)  # both moves were finished for it
     assert record_of(environment_of(old)).source.path == str(old)
-    assert installed(environment_of(old)) == set()
+    assert installed(environment_of(old)) == {"nspkg-one==1.0"}
     assert installed(environment_of(new)) == {"alpha==1.1"}
+    assert not begun.path.exists()
+
+
+def test_a_third_file_at_the_old_path_gets_one_that_goes_with_its_kernel(
+    lean_home: Home, old: Path, new: Path
+) -> None:
+    with kernel_in(lean_home, old):
+        move(old, new)
+        write_script(old)
+        second = start(old, launching=False)
+        with running_kernel(lean_home.scriptenv, second.name):
+            move(old, rename(old, old.with_name("other.py")))
+            write_script(old)
+
+            assert start(old).source.kind is SourceKind.EPHEMERAL
+
+    assert start(old).path == environment_of(old)
+    assert record_of(environment_of(old)).source.path == str(old)
 
 
 def test_a_new_file_at_the_old_path_has_no_environment_yet(
@@ -256,9 +279,14 @@ def test_the_kernel_of_a_new_file_at_the_old_path_runs_elsewhere(
         write_notebook(path, block("beta"))
 
         with opened(home, path) as other:
-            assert [prefix(other)] == ephemeral(home)
+            beside = prefix(other)
+            assert beside != environment_of(path)
+            assert record_of(beside).source.path == str(path)
             synced = other.execute(block("beta") + "import beta; print(beta.__version__)")
             assert synced.shown_text.strip() == "1.0"
+            assert state_of(path) == "in-sync"
+            told = other.execute("%scriptenv status").shown_text
+            assert re.search(rf"^source +{re.escape(str(path))}$", told, re.MULTILINE)
         # The one that goes on was not disturbed.
         assert prefix(kernel) == environment_of(path)
         assert unasked(kernel, "import alpha; print(alpha.__version__)") == "1.0"
@@ -266,7 +294,8 @@ def test_the_kernel_of_a_new_file_at_the_old_path_runs_elsewhere(
 
     with opened(home, path) as other:
         assert prefix(other) == environment_of(path)
-        assert other.execute("import beta").status == "ok"
+        done = other.execute("import beta")
+        assert (done.status, done.progress) == ("ok", [])  # it was moved, not made anew
     assert installed(environment_of(renamed)) == {"alpha==1.0"}
 
 

@@ -216,11 +216,11 @@ def test_a_rename_under_a_running_kernel_waits_for_its_restart(shared: JupyterSe
 
         write_notebook(first, BETA)
         with shared.opened("Untitled.ipynb") as (_, other):
-            assert prefix(other).name.startswith("ephemeral-")
+            beside = prefix(other)
+            assert record_of(beside).source.path == str(first)
             assert other.execute(BETA).result == "'1.0'"
-            told = command("sync", first, "--json")
-            assert told.error == "environment-in-use"
-            assert str(new) in told.out
+            told = command("status", first, "--json").json
+            assert (told["state"], told["environment"]["path"]) == ("in-sync", str(beside))
 
         shared.restart_kernel(session["kernel"]["id"])
         kernel.settle()
@@ -232,6 +232,7 @@ def test_a_rename_under_a_running_kernel_waits_for_its_restart(shared: JupyterSe
         with shared.opened("Untitled.ipynb") as (_, other):
             assert prefix(other) == place
             assert other.execute(BETA).result == "'1.0'"
+    assert not beside.exists()
     assert record_of(place).source.path == str(first)
 
 

@@ -70,7 +70,9 @@ def finish_moves(context: Context, source: Source, *, wait: float = 0) -> Enviro
     own = name_of(source)
     name = whereabouts(store, source)
     if name != own:
-        return own if _finish(context, name, source, wait=wait) else name
+        occupant = _occupant(store, own, source)
+        is_free = occupant is None or _finish(context, own, occupant, wait=wait)
+        return own if is_free and _finish(context, name, source, wait=wait) else name
     if source.path is not None and store.moved_from(own) is not None:
         _tidy(context, own, source)
     occupant = _occupant(store, own, source)

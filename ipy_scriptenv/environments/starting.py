@@ -35,11 +35,12 @@ from ipy_scriptenv.environments.condition import (
     installed_packages,
     whereabouts,
 )
+from ipy_scriptenv.environments.locating import name_of
 from ipy_scriptenv.environments.moving import holding
 from ipy_scriptenv.environments.standing import Context, deciding, is_at_home, now
-from ipy_scriptenv.errors import Displaced, Foreign, LockTimeout, ScriptEnvError
+from ipy_scriptenv.errors import Displaced, Foreign, LockTimeout, NewerSchema, ScriptEnvError
 from ipy_scriptenv.files import write_atomically
-from ipy_scriptenv.identity import EnvironmentName, ephemeral_environment_name
+from ipy_scriptenv.identity import EnvironmentName, ephemeral_environment_name, name_beside
 from ipy_scriptenv.kernels.layer import Layer, ensure_layer, find_layer, layer_name
 from ipy_scriptenv.kernels.side import ensure_kernel_side
 from ipy_scriptenv.layout import CHANGING, LAUNCHER
@@ -119,8 +120,26 @@ def start(
             standing, record = _kept_or_built(context, source, name, held, wait=left, fetch=fetch)
             return _launchable(context, standing, record, launching=launching)
     except Displaced:
-        # A new file in the place of one that was renamed while its kernel runs.
+        return _start_beside(context, source, wait=wait, fetch=fetch, launching=launching)
+
+
+def _start_beside(
+    context: Context, source: Source, *, wait: float, fetch: bool, launching: bool
+) -> Start:
+    """Start for a new file in the place of one that was renamed while its kernel runs.
+
+    Its environment stands under another name, as if it were being moved, until its place is free.
+    """
+    own = name_of(source)
+    name = name_beside(own)
+    try:
+        inspect(context.store, name, source)
+    except (Foreign, NewerSchema):
+        # That was renamed too, while its kernel runs.
         return start(EPHEMERAL, context=context, wait=wait, fetch=fetch, launching=launching)
+    started = start(source, context=context, wait=wait, name=name, fetch=fetch, launching=launching)
+    context.store.note_move(name, own)
+    return started
 
 
 def _kept_or_built(
