@@ -73,7 +73,7 @@ def gathered_wheels(
     packages: dict[tuple[str, str], dict[str, Any]] = {
         (
             canonicalize_name(str(each.get("name"))),
-            canonicalize_version(each.get("version", "")),
+            canonicalize_version(str(each.get("version", ""))),
         ): each
         for each in read_toml(lock.decode(), most_bytes=None).get("package", ())
         if isinstance(each, dict)
@@ -85,9 +85,8 @@ def gathered_wheels(
     for each in wanted:
         name = each.name
         # A version that is told by a project's build stands in no lock.
-        package = packages.get((name, canonicalize_version(each.version))) or packages.get(
-            (name, "")
-        )
+        version = canonicalize_version(each.version)
+        package = packages.get((name, version)) or packages.get((name, ""))
         if package is None:
             msg = f"`{name}` {each.version} is installed, and the lock does not name it."
             raise NotPortable(msg, hint="Bring both together: `jupyter scriptenv sync SOURCE`.")
@@ -98,7 +97,7 @@ def gathered_wheels(
             continue
         place = _buildable(package, each, scratch / "sdists", known)
         context.on_event({"event": "downloading", "text": f"Building {name} {each.version}"})
-        built = built_wheel(context, place, scratch / name, options, python=python)
+        built = built_wheel(context, place, scratch / f"built-{name}", options, python=python)
         found.append(built.rename(folder / built.name))
     return tuple(found)
 

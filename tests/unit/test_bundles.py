@@ -13,10 +13,19 @@ from typing import Any
 import pytest
 
 from ipy_scriptenv.downloading import Login, download, logins
-from ipy_scriptenv.environments.bundles import _best, _buildable, _fetched, _files, _tags
+from ipy_scriptenv.environments.bundles import (
+    _best,
+    _buildable,
+    _fetched,
+    _files,
+    _tags,
+    gathered_wheels,
+)
 from ipy_scriptenv.environments.contents import Distribution
+from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.errors import InstallFailed, NotPortable
 from ipy_scriptenv.record import Python
+from ipy_scriptenv.store import Store
 
 PYTHON = Python(request=None, version="3.12.1", base="/usr/bin/python3.12", abi="cpython-312-x")
 PLATFORM = sysconfig.get_platform().replace("-", "_").replace(".", "_")
@@ -98,6 +107,32 @@ def test_a_file_that_is_not_the_locked_one_is_refused(tmp_path: Path, locked: st
     (tmp_path / "wheels").mkdir()
     with pytest.raises(InstallFailed, match="its hash is another"):
         _fetched(file, tmp_path / "wheels", ())
+
+
+def test_a_version_is_found_however_its_wheel_writes_it(tmp_path: Path) -> None:
+    wheel = tmp_path / "a-2024.01-py3-none-any.whl"
+    wheel.write_bytes(b"")
+    lock = f"""
+        [[package]]
+        name = "a"
+        version = "2024.1"
+        source = {{ path = "{wheel}" }}
+        wheels = [{{ filename = "{wheel.name}" }}]
+    """
+    wanted = Distribution(name="a", version="2024.01", info="a-2024.01.dist-info", editable=None)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    context = Context(store=Store(tmp_path / "home"))
+    (found,) = gathered_wheels(
+        lock.encode(),
+        [wanted],
+        block="",
+        context=context,
+        python=PYTHON,
+        scratch=scratch,
+        options=(),
+    )
+    assert found == scratch / "wheels" / wheel.name
 
 
 def test_what_gives_no_wheel_is_refused(tmp_path: Path) -> None:

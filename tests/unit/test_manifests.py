@@ -37,7 +37,7 @@ MANIFEST = Manifest(
 )
 
 
-@pytest.mark.parametrize("kernel", [MANIFEST.kernel, "own", None])
+@pytest.mark.parametrize("kernel", [MANIFEST.kernel, f"{MANIFEST.kernel}{'0' * 12}", "own", None])
 @pytest.mark.parametrize("block", [MANIFEST.block, None])
 def test_a_manifest_is_read_as_it_was_written(kernel: str | None, block: str | None) -> None:
     manifest = replace(MANIFEST, kernel=kernel, block=block)
