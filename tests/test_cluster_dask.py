@@ -164,6 +164,16 @@ def test_workers_have_what_a_notebook_has_and_nothing_else_of_them_changes(
             assert re.search(words.replace("scheduler", r"worker tcp://\S+"), told), told
             assert pip_list(cluster.environment) == before
 
+        # Where one of them cannot be had, none is installed.
+        shown(
+            kernel,
+            "packages = [*plugin.shipment['packages']]\n"
+            "packages += [{**packages[-1], 'name': 'nowhere', 'index': 'file:///nowhere'}]\n"
+            "given = {**plugin.shipment, 'packages': packages}",
+        )
+        assert "could not install" in shown(kernel, "register(type(plugin)(given))")
+        assert pip_list(cluster.environment) == before
+
         # Dask has imported toolz: its worker is restarted, by its nanny, and only then.
         first = shown(kernel, "print(pids())")
         assert shown(kernel, "register(plugin)") == ""

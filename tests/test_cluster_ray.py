@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -11,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from uv import find_uv_bin
 
@@ -54,12 +52,7 @@ def environment(
             monkeypatch.setenv("RAY_ADDRESS", file.read_text().strip())
             yield environment
         finally:
-            # Asked to end, they would take seconds to say goodbye to each other.
-            everything = [*psutil.Process(process.pid).children(recursive=True), process]
-            for each in everything:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.kill()
-            psutil.wait_procs([each for each in everything if each is not process], timeout=60)
+            process.terminate()
             process.wait(60)
 
 

@@ -243,23 +243,35 @@ def install(packages: list[dict[str, Any]], indexes: list[str], strategy: str | 
             wheels.append(os.path.join(place, wheel["file"]))
             with open(wheels[-1], "wb") as file:
                 file.write(wheel["data"])
-        for index, pins in by_index.items():
-            chosen = [] if strategy is None else ["--index-strategy", strategy]
-            _run(pins, ["--index-url", index] if index else indexes, for_uv=chosen)
+        chosen = [] if strategy is None else ["--index-strategy", strategy]
+        calls: list[tuple[Any, ...]] = [
+            (pins, ["--index-url", index] if index else indexes, chosen, [])
+            for index, pins in by_index.items()
+        ]
         if wheels:
-            again = {"for_uv": ["--reinstall"], "for_pip": ["--force-reinstall"]}
-            _run(wheels, ["--no-index"], **again)
+            calls.append((wheels, ["--no-index"], ["--reinstall"], ["--force-reinstall"]))
+        # Where one of several calls would fail, the others are not to have changed anything.
+        for is_trial in (True, False) if len(calls) > 1 else (False,):
+            for words in calls:
+                _run(*words, is_trial=is_trial)
     importlib.invalidate_caches()
 
 
-def _run(wanted: list[str], options: list[str], *, for_uv: Any = (), for_pip: Any = ()) -> None:
-    """Run the installer for this Python; requirements among the others are there already."""
-    uv = ["pip", "install", "--python", sys.executable, *for_uv]
+def _run(
+    wanted: list[str], options: list[str], for_uv: list[str], for_pip: list[str], *, is_trial: bool
+) -> None:
+    """Run the installer for this Python; requirements among the others are there already.
+
+    :param is_trial: whether nothing is to be changed; older versions of pip cannot do that
+    """
+    uv = ["pip", "install", "--python", sys.executable, *for_uv, *["--dry-run"] * is_trial]
     if shutil.which("uv"):
         argv = ["uv", *uv]
     elif importlib.util.find_spec("uv"):
         argv = [sys.executable, "-m", "uv", *uv]
     elif importlib.util.find_spec("pip"):
+        if is_trial:
+            return
         argv = [sys.executable, "-m", "pip", "install", "--no-input"]
         argv += ["--disable-pip-version-check", *for_pip]
     else:
@@ -290,7 +302,7 @@ def _refuse_rivals(scheduler: Any, shipment: dict[str, Any]) -> None:
         for each in filter(_is_for_here, other["packages"]):
             own = wanted.get(each["name"], each)
             wheels = {some["wheel"]["digest"] for some in (own, each) if "wheel" in some}
-            if own["version"] == each["version"] and len(wheels) < 2:
+            if own["version"] == each["version"] and len(wheels) <= 1:
                 continue
             version = own["version"] if own["version"] != each["version"] else "another build"
             msg = (

@@ -92,11 +92,11 @@ class Shipment:
                 **data,
                 "parcels": tuple(Parcel(**each) for each in data["parcels"]),
                 "indexes": Indexes(
-                    **{
-                        **indexes,
-                        "more": tuple(indexes["more"]),
-                        "find_links": tuple(indexes["find_links"]),
-                    }
+                    default=indexes["default"],
+                    more=tuple(indexes["more"]),
+                    find_links=tuple(indexes["find_links"]),
+                    no_index=indexes["no_index"],
+                    strategy=indexes["strategy"],
                 ),
                 "left": tuple(data["left"]),
                 "warnings": tuple(data["warnings"]),
