@@ -29,6 +29,7 @@ from tests.kernels import (
     wheel,
     write_notebook,
 )
+from tests.stage import record_of
 
 
 def shown(kernel: Kernel, code: str) -> str:
@@ -205,7 +206,7 @@ def test_where_environment_and_layer_have_the_same_distribution_the_environment_
         found, traits, of_kernel, _, _ = json.loads(shown(kernel, question))
         assert found == version
         assert traits.startswith(str(environment))
-        assert str(offline_home.scriptenv / "kernels-v1") in of_kernel
+        assert f"/kernels-v1/{record_of(environment).kernel}/" in of_kernel
         assert pip_list(environment) == {"traitlets": version}
 
 
