@@ -365,6 +365,8 @@ def _move_in(path: Path, uv_cache: Path, patch: pytest.MonkeyPatch) -> Home:
         patch.setenv(name, str(value))
     # A process that compiles in the background would outlive the test's folders.
     patch.setenv("SCRIPTENV_BYTECODE", "0")
+    # Hundreds of kernels that are asked at once, or not at all: each would start one for nothing.
+    patch.setenv("SCRIPTENV_SPARE_HOST", "0")
     patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     return home
 

@@ -9,9 +9,15 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.conftest import Home
 from tests.kernels import Kernel, block, opened, wait_until, write_notebook
+
+
+@pytest.fixture(autouse=True)
+def _as_usual(offline_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - it sets the variable
+    monkeypatch.delenv("SCRIPTENV_SPARE_HOST")
 
 
 def spares(kernel: Kernel) -> list[psutil.Process]:
@@ -47,6 +53,18 @@ def test_the_first_cell_asks_the_host_that_waits_and_the_next_change_another(
 def test_none_waits_where_nothing_is_to_be_done(offline_home: Home, tmp_path: Path) -> None:
     with opened(offline_home, write_notebook(tmp_path / "work" / "nb.ipynb", "1")) as kernel:
         assert kernel.execute("1").status == "ok"
+        time.sleep(1)
+        assert spares(kernel) == []
+
+
+def test_none_waits_where_nobody_wants_one(
+    offline_home: Home, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPTENV_SPARE_HOST", "0")
+    with opened(offline_home, path) as kernel:
+        time.sleep(1)
+        assert spares(kernel) == []
+        assert kernel.execute("import alpha").status == "ok"
         time.sleep(1)
         assert spares(kernel) == []
 

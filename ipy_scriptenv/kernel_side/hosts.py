@@ -68,6 +68,8 @@ class Spare:
 
     def start_soon(self, record: dict[str, Any]) -> None:
         """Start one when what goes on now is over, and nobody has asked by then."""
+        if self.initial.get("SCRIPTENV_SPARE_HOST") == "0":
+            return
         self._timer = threading.Timer(_SOON, self._start, (record,))
         self._timer.daemon = True
         self._timer.start()
