@@ -248,7 +248,7 @@ def test_prune_takes_the_longest_unused_of_too_much(
     earlier = time.time() - DAY
     os.utime(kept(store)["alpha"], (earlier, earlier))
     newer = next(item for item in prunable(everything=True) if "pkg" in item.name)
-    monkeypatch.setattr("ipy_scriptenv.environments.superfluous._BYTECODE_BYTES", newer.size)
+    monkeypatch.setattr("ipy_scriptenv.environments.unused._BYTECODE_BYTES", newer.size)
 
     assert [item.path for item in prunable()] == [kept(store)["alpha"]]
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from ipy_scriptenv.environments.doctor import Finding, examine, mend
     from ipy_scriptenv.environments.edits import Edit, Edited, Verb, edit_given
+    from ipy_scriptenv.environments.ephemeral import EPHEMERAL, discard
     from ipy_scriptenv.environments.exporting import Form, export, tree
     from ipy_scriptenv.environments.filling import (
         SharedLayer,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
         share_python,
     )
     from ipy_scriptenv.environments.finding import Found, find
+    from ipy_scriptenv.environments.following import adopt
+    from ipy_scriptenv.environments.items import Item, ItemKind
     from ipy_scriptenv.environments.job import ALL_PACKAGES, Asker, Choosing, Pin
     from ipy_scriptenv.environments.known import (
         Checked,
@@ -59,7 +62,7 @@ if TYPE_CHECKING:
         status,
     )
     from ipy_scriptenv.environments.manifests import Kind
-    from ipy_scriptenv.environments.moving import Moved, adopt, move
+    from ipy_scriptenv.environments.moving import Moved, move
     from ipy_scriptenv.environments.opened import (
         EditedCell,
         SyncedOpen,
@@ -84,15 +87,13 @@ if TYPE_CHECKING:
     )
     from ipy_scriptenv.environments.standing import Context
     from ipy_scriptenv.environments.starting import (
-        EPHEMERAL,
         Start,
         became_ready,
-        discard,
         distrust,
         prepare,
         start,
     )
-    from ipy_scriptenv.environments.superfluous import Item, ItemKind, Kept, prunable
+    from ipy_scriptenv.environments.superfluous import Kept, prunable
     from ipy_scriptenv.environments.surveying import LockState, Overview, lock_state, overview
     from ipy_scriptenv.environments.syncing import Action, Synced, sync
     from ipy_scriptenv.environments.unpacking import Unpacked, unpack
@@ -212,6 +213,7 @@ _PLACES = {
     ),
     "doctor": ("Finding", "examine", "mend"),
     "edits": ("Edit", "Edited", "Verb", "edit_given"),
+    "ephemeral": ("EPHEMERAL", "discard"),
     "exporting": ("Form", "export", "tree"),
     "filling": (
         "SharedLayer",
@@ -222,6 +224,8 @@ _PLACES = {
         "share_python",
     ),
     "finding": ("Found", "find"),
+    "following": ("adopt",),
+    "items": ("Item", "ItemKind"),
     "job": ("ALL_PACKAGES", "Asker", "Choosing", "Pin"),
     "known": ("Checked", "KnownPython", "check_requirement", "known_names", "known_pythons"),
     "locating": ("address", "can_be_source", "locate", "locate_gone", "locate_or_gone", "name_of"),
@@ -236,7 +240,7 @@ _PLACES = {
         "status",
     ),
     "manifests": ("Kind",),
-    "moving": ("Moved", "adopt", "move"),
+    "moving": ("Moved", "move"),
     "opened": (
         "EditedCell",
         "SyncedOpen",
@@ -253,8 +257,8 @@ _PLACES = {
     "removing": ("delete", "delete_named", "prune", "sweep_kernelspecs"),
     "sources": ("check",),
     "standing": ("Context",),
-    "starting": ("EPHEMERAL", "Start", "became_ready", "discard", "distrust", "prepare", "start"),
-    "superfluous": ("Item", "ItemKind", "Kept", "prunable"),
+    "starting": ("Start", "became_ready", "distrust", "prepare", "start"),
+    "superfluous": ("Kept", "prunable"),
     "surveying": ("LockState", "Overview", "lock_state", "overview"),
     "syncing": ("Action", "Synced", "sync"),
     "unpacking": ("Unpacked", "unpack"),

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from ipy_scriptenv import policy
 from ipy_scriptenv.environments.condition import Condition, inspect, installed_packages
+from ipy_scriptenv.environments.items import Item, ItemKind
 from ipy_scriptenv.environments.locating import name_of
 from ipy_scriptenv.environments.moving import finish_moves
 from ipy_scriptenv.environments.removing import prune
 from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.starting import start
-from ipy_scriptenv.environments.superfluous import Item, ItemKind
 from ipy_scriptenv.environments.surroundings import missing_front_ends, shadowing_path
 from ipy_scriptenv.environments.syncing import sync
 from ipy_scriptenv.errors import EnvironmentInUse, NewerSchema, NoPython, ScriptEnvError

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ipy_scriptenv.environments.building import Wanted, wanted_python
 from ipy_scriptenv.environments.condition import inspect, whereabouts
 from ipy_scriptenv.environments.edits import Edit, Edited, edit_given, specifier_of
 from ipy_scriptenv.environments.job import Asker
@@ -23,6 +22,7 @@ from ipy_scriptenv.environments.resolving import folder_of
 from ipy_scriptenv.environments.sources import Lock, read_file
 from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.syncing import Synced, sync
+from ipy_scriptenv.environments.wanted import Wanted, wanted_python
 from ipy_scriptenv.errors import PermissionRefused, RestartNeeded, ScriptEnvError, WrongCall
 from ipy_scriptenv.files import is_gone, rewrite
 from ipy_scriptenv.identity import EnvironmentName

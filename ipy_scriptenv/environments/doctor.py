@@ -17,11 +17,13 @@ from packaging.specifiers import SpecifierSet
 from ipy_scriptenv import policy
 from ipy_scriptenv.environments.ailments import Finding, examine_environments, removal
 from ipy_scriptenv.environments.building import uv_version
+from ipy_scriptenv.environments.items import ItemKind
 from ipy_scriptenv.environments.removing import remove_layer
 from ipy_scriptenv.environments.shared_ailments import examine_shared
 from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.starting import start
-from ipy_scriptenv.environments.superfluous import ItemKind, is_dead, leftovers
+from ipy_scriptenv.environments.superfluous import is_dead
+from ipy_scriptenv.environments.unused import leftovers
 from ipy_scriptenv.errors import ScriptEnvError
 from ipy_scriptenv.files import is_gone
 from ipy_scriptenv.identity import is_environment_name, kernelspec_name

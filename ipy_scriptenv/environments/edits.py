@@ -21,12 +21,12 @@ from packaging.utils import canonicalize_name
 from ipy_scriptenv import policy
 from ipy_scriptenv.environments.allowed import limits, refuse_arguments, refuse_forbidden
 from ipy_scriptenv.environments.beside import script_beside
-from ipy_scriptenv.environments.building import Wanted, wanted_python
 from ipy_scriptenv.environments.condition import Standing, inspect, whereabouts
 from ipy_scriptenv.environments.job import Choosing
 from ipy_scriptenv.environments.relocking import refuse_credentials, relocked
 from ipy_scriptenv.environments.sources import Lock, read_lock
 from ipy_scriptenv.environments.standing import Context
+from ipy_scriptenv.environments.wanted import Wanted, wanted_python
 from ipy_scriptenv.errors import EngineFailed, InstallFailed, ResolutionFailed, WrongCall
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.kernel_side.block import find_block

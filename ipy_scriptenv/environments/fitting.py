@@ -9,11 +9,11 @@ from packaging.tags import platform_tags
 
 from ipy_scriptenv import interpreters, policy
 from ipy_scriptenv.environments.allowed import limits, refuse_forbidden, refuse_place
-from ipy_scriptenv.environments.building import Wanted
 from ipy_scriptenv.environments.extracting import Opened
 from ipy_scriptenv.environments.manifests import Kind, Manifest, PackedPython
 from ipy_scriptenv.environments.resolving import folder_of
 from ipy_scriptenv.environments.standing import Context
+from ipy_scriptenv.environments.wanted import Wanted
 from ipy_scriptenv.errors import BadArchive, NoPython, NotPortable, PolicyViolation
 from ipy_scriptenv.files import entries, read_regular
 from ipy_scriptenv.kernels.wholeness import damaged_packages

@@ -6,9 +6,9 @@ import enum
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ipy_scriptenv.environments.building import Wanted
 from ipy_scriptenv.environments.condition import Standing
 from ipy_scriptenv.environments.standing import Context, Deciding
+from ipy_scriptenv.environments.wanted import Wanted
 from ipy_scriptenv.locks import Held, RunningKernel
 from ipy_scriptenv.metadata import uv_settings
 from ipy_scriptenv.plan import Loaded

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from ipy_scriptenv import policy
 from ipy_scriptenv.environments.allowed import limits
-from ipy_scriptenv.environments.building import Wanted
 from ipy_scriptenv.environments.job import Choosing, Pin
 from ipy_scriptenv.environments.relocking import path_warnings, relocked, require_current
 from ipy_scriptenv.environments.resolving import Resolvable, read_resolvable
 from ipy_scriptenv.environments.sources import Lock, lock_of, read_lock
 from ipy_scriptenv.environments.standing import Context
+from ipy_scriptenv.environments.wanted import Wanted
 from ipy_scriptenv.errors import NoLock, PolicyViolation, StaleLock, WrongCall
 from ipy_scriptenv.files import rewrite, stat_of
 from ipy_scriptenv.metadata import locked_before, locked_packages, with_embedded_lock

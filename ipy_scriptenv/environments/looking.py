@@ -11,7 +11,6 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ipy_scriptenv import interpreters, plan
-from ipy_scriptenv.environments.building import wanted_at_start, wanted_text
 from ipy_scriptenv.environments.condition import (
     Condition,
     inspect,
@@ -21,10 +20,11 @@ from ipy_scriptenv.environments.condition import (
 from ipy_scriptenv.environments.declared import Drift, Met, Undeclared, drift, met, undeclared
 from ipy_scriptenv.environments.finding import Found, found_in
 from ipy_scriptenv.environments.imported import shadowed
+from ipy_scriptenv.environments.items import size_of
 from ipy_scriptenv.environments.job import Asker
 from ipy_scriptenv.environments.standing import Context, deciding
-from ipy_scriptenv.environments.superfluous import size_of
 from ipy_scriptenv.environments.surroundings import missing_front_ends, shadowing_path
+from ipy_scriptenv.environments.wanted import wanted_at_start, wanted_text
 from ipy_scriptenv.errors import NewerSchema
 from ipy_scriptenv.files import is_gone
 from ipy_scriptenv.identity import EnvironmentName, kernelspec_name

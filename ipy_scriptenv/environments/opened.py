@@ -12,7 +12,6 @@ from pathlib import Path
 import tomli_w
 from packaging.utils import canonicalize_name
 
-from ipy_scriptenv.environments.building import Wanted, wanted_at_start, wanted_python
 from ipy_scriptenv.environments.condition import inspect, installed_packages, whereabouts
 from ipy_scriptenv.environments.declaring import cell_with
 from ipy_scriptenv.environments.edits import Edit, Edited, Verb, edit_given
@@ -24,6 +23,7 @@ from ipy_scriptenv.environments.sources import lock_in, read_lock
 from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.syncing import Synced, sync
 from ipy_scriptenv.environments.unrecorded import places
+from ipy_scriptenv.environments.wanted import Wanted, wanted_at_start, wanted_python
 from ipy_scriptenv.errors import Duplicate, NoEnvironment, ResolutionFailed, Unclosed, WrongCall
 from ipy_scriptenv.kernel_side.block import BlockError, block_of_cell
 from ipy_scriptenv.kernel_side.credentials import without_credentials

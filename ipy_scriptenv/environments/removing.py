@@ -10,16 +10,11 @@ from collections.abc import Iterable
 
 from ipy_scriptenv.environments.building import in_use
 from ipy_scriptenv.environments.condition import inspect, whereabouts
+from ipy_scriptenv.environments.items import Item, ItemKind, size_of
 from ipy_scriptenv.environments.locating import name_of
 from ipy_scriptenv.environments.standing import Context
-from ipy_scriptenv.environments.superfluous import (
-    Item,
-    ItemKind,
-    all_leftovers,
-    is_dead,
-    is_still_superfluous,
-    size_of,
-)
+from ipy_scriptenv.environments.superfluous import is_dead, is_still_superfluous
+from ipy_scriptenv.environments.unused import all_leftovers
 from ipy_scriptenv.errors import EnvironmentInUse, Foreign, NoEnvironment, ScriptEnvError
 from ipy_scriptenv.files import explained
 from ipy_scriptenv.identity import EnvironmentName

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ipy_scriptenv.environments.allowed import limits, refuse_arguments, refuse_forbidden
 from ipy_scriptenv.environments.beside import script_beside
-from ipy_scriptenv.environments.building import Wanted, wanted_python
 from ipy_scriptenv.environments.condition import inspect
 from ipy_scriptenv.environments.job import Choosing
 from ipy_scriptenv.environments.locating import name_of
 from ipy_scriptenv.environments.sources import Lock, read_file, read_lock
 from ipy_scriptenv.environments.standing import Context
+from ipy_scriptenv.environments.wanted import Wanted, wanted_python
 from ipy_scriptenv.errors import NotASource
 from ipy_scriptenv.files import stat_of
 from ipy_scriptenv.kernel_side.block import render_block

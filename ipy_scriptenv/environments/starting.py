@@ -12,20 +12,16 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ipy_scriptenv import interpreters, locks, plan
 from ipy_scriptenv.environments.building import (
-    Wanted,
     building,
     carried_over,
     first_record,
     furnish,
     in_use,
     publish,
-    wanted_at_start,
-    wanted_python,
     with_host,
 )
 from ipy_scriptenv.environments.condition import (
@@ -35,9 +31,11 @@ from ipy_scriptenv.environments.condition import (
     installed_packages,
     whereabouts,
 )
+from ipy_scriptenv.environments.ephemeral import EPHEMERAL, sweep_ephemeral
 from ipy_scriptenv.environments.locating import name_of
 from ipy_scriptenv.environments.moving import holding
-from ipy_scriptenv.environments.standing import Context, deciding, is_at_home, now
+from ipy_scriptenv.environments.standing import Context, deciding, now
+from ipy_scriptenv.environments.wanted import Wanted, wanted_at_start, wanted_python
 from ipy_scriptenv.errors import Displaced, Foreign, LockTimeout, NewerSchema, ScriptEnvError
 from ipy_scriptenv.files import write_atomically
 from ipy_scriptenv.identity import EnvironmentName, ephemeral_environment_name, name_beside
@@ -45,18 +43,12 @@ from ipy_scriptenv.kernels.layer import Layer, ensure_layer, find_layer, layer_n
 from ipy_scriptenv.kernels.side import ensure_kernel_side
 from ipy_scriptenv.layout import CHANGING, LAUNCHER
 from ipy_scriptenv.leftovers import sweep
-from ipy_scriptenv.locks import Held, exclusive, is_held, running_kernels
+from ipy_scriptenv.locks import Held, is_held, running_kernels
 from ipy_scriptenv.record import OWN, Python, Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
 from ipy_scriptenv.venvs import environment_python, is_environment
 
-__all__ = ["EPHEMERAL", "Start", "became_ready", "discard", "distrust", "prepare", "start"]
-
-EPHEMERAL = Source(kind=SourceKind.EPHEMERAL)
-"""A kernel without a source: an environment of its own that goes with it."""
-
-_EPHEMERAL_GRACE = 600.0
-"""Seconds from the making of an ephemeral environment until its kernel must be at home in it."""
+__all__ = ["Start", "became_ready", "distrust", "prepare", "start"]
 
 _WAIT = 30.0
 """Seconds that a start waits for the kernel layer or for another start, before it explains."""
@@ -99,7 +91,7 @@ def start(
     store = context.store
     store.prepare()
     if name is None and source.kind is SourceKind.EPHEMERAL:
-        _sweep_ephemeral(context)
+        sweep_ephemeral(context)
         name = ephemeral_environment_name(secrets.token_hex(8))
     known = name or whereabouts(store, source)
     if is_held(store.lock(known)):
@@ -314,43 +306,6 @@ def distrust(name: EnvironmentName, *, context: Context) -> None:
     if context.store.is_ours(path):
         with contextlib.suppress(OSError):
             write_atomically(path / CHANGING, b"")
-
-
-def discard(name: EnvironmentName, *, context: Context) -> None:
-    """Remove an ephemeral environment whose kernel has ended, unless another is at home in it."""
-    store = context.store
-    with contextlib.suppress(ScriptEnvError, OSError), exclusive(store.lock(name), timeout=0):
-        if is_at_home(store, name):
-            return
-        store.remove_environment(store.environment(name))
-        store.forget_locks(name)
-
-
-def _sweep_ephemeral(context: Context) -> None:
-    """Remove the ephemeral environments of kernels that ended without anybody's care."""
-    for name in _abandoned(context):
-        discard(name, context=context)
-
-
-def _abandoned(context: Context) -> list[EnvironmentName]:
-    """Name the ephemeral environments that nobody can be about to use any more."""
-    limit = datetime.now(UTC) - timedelta(seconds=_EPHEMERAL_GRACE)
-    names = [name for name in context.store.names() if name.startswith("ephemeral-")]
-    return [name for name in names if _is_abandoned(context, name, limit)]
-
-
-def _is_abandoned(context: Context, name: EnvironmentName, limit: datetime) -> bool:
-    try:
-        record = context.store.read_record(context.store.environment(name))
-        return (
-            record is not None
-            and record.source.kind is SourceKind.EPHEMERAL
-            and datetime.fromisoformat(record.last_used) < limit
-            and not running_kernels(context.store.live(name))
-        )
-    except (ScriptEnvError, ValueError, TypeError):
-        # A record that cannot be understood is left for somebody who can.
-        return False
 
 
 def prepare(context: Context) -> None:

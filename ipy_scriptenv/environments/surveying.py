@@ -14,12 +14,12 @@ from packaging.utils import canonicalize_name
 
 from ipy_scriptenv import interpreters
 from ipy_scriptenv.environments.belonging import Installed, installed_tree
-from ipy_scriptenv.environments.building import wanted_at_start
 from ipy_scriptenv.environments.condition import inspect, whereabouts
+from ipy_scriptenv.environments.items import size_of
 from ipy_scriptenv.environments.looking import Status, status
 from ipy_scriptenv.environments.sources import Lock, lock_in, read_lock
 from ipy_scriptenv.environments.standing import Context
-from ipy_scriptenv.environments.superfluous import size_of
+from ipy_scriptenv.environments.wanted import wanted_at_start
 from ipy_scriptenv.errors import BadBlock
 from ipy_scriptenv.metadata import EMPTY, Declaration, read_declaration, read_toml
 from ipy_scriptenv.record import Source

@@ -22,10 +22,6 @@ from ipy_scriptenv.environments.building import (
     in_use,
     publish,
     uv_version,
-    wanted_at_start,
-    wanted_python,
-    wanted_record,
-    wanted_text,
     with_host,
 )
 from ipy_scriptenv.environments.condition import Condition, inspect, installed_packages
@@ -41,6 +37,12 @@ from ipy_scriptenv.environments.refusing import (
 )
 from ipy_scriptenv.environments.sources import read_source
 from ipy_scriptenv.environments.standing import Context, deciding, now
+from ipy_scriptenv.environments.wanted import (
+    wanted_at_start,
+    wanted_python,
+    wanted_record,
+    wanted_text,
+)
 from ipy_scriptenv.errors import (
     EnvironmentInUse,
     RestartNeeded,

@@ -15,14 +15,12 @@ from typing import Any
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from ipy_scriptenv.environments.building import (
-    Wanted,
     building,
     carried_over,
     first_record,
     furnish,
     in_use,
     publish,
-    wanted_at_start,
 )
 from ipy_scriptenv.environments.condition import Condition, Standing, inspect, installed_packages
 from ipy_scriptenv.environments.extracting import Opened, opened
@@ -37,6 +35,7 @@ from ipy_scriptenv.environments.manifests import ENVIRONMENT, KERNEL, WHEELS, Ki
 from ipy_scriptenv.environments.moving import holding
 from ipy_scriptenv.environments.standing import Context, Deciding, deciding
 from ipy_scriptenv.environments.syncing import Action, Synced
+from ipy_scriptenv.environments.wanted import Wanted, wanted_at_start
 from ipy_scriptenv.errors import (
     BadArchive,
     EnvironmentInUse,

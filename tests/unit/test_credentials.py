@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipy_scriptenv.environments.building import Wanted
+from ipy_scriptenv.environments.wanted import Wanted
 from ipy_scriptenv.kernel_side import credentials
 from ipy_scriptenv.kernel_side.check import settings_digest
 from ipy_scriptenv.kernel_side.credentials import HIDDEN, without_credentials
