@@ -13,7 +13,7 @@ __all__ = ["share_json", "share_text"]
 
 _SAID = {
     "created": "made",
-    "rebuilt": "made anew, it was damaged",
+    "rebuilt": "made anew, it was damaged or open to others",
     "kept": "there",
     "old": "of another version; --remove-old removes it when no kernel runs on it any more",
     "removed": "removed",

@@ -154,7 +154,8 @@ class ScriptEnvProvisioner(Delegating):
 
     async def _end_watch(self) -> None:
         """Look a last time whether the process has ended by itself; from now on it is made to."""
-        await self.poll()
+        if self._watched:
+            await self.poll()
         self._watched = False
 
     async def cleanup(self, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the base

@@ -7,9 +7,10 @@ so nobody may be able to change it but those whom the policy's author trusts wit
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from ipy_scriptenv.errors import PolicyBroken
 from ipy_scriptenv.store import Store
 
 __all__ = ["SharedFolder", "shared_folder", "why_not"]
+
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_MOST_LINKS = 40
+"""As Linux has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +36,15 @@ class SharedFolder:
     store: Store
     named_in: Path
 
-    def why_not(self, part: Path) -> str | None:
+    def why_not(self, part: Path, *, whole: bool = False) -> str | None:
         """Say why nothing is taken from a *part* of it; ``None``: it is taken.
 
         The folder itself may belong to anybody, such as an account for this alone: the policy's
         author has named it.
+
+        :param whole: as :func:`why_not` has it
         """
-        return why_not(part, trusted=_owners(self.named_in))
+        return why_not(part, trusted=_owners(self.named_in), whole=whole)
 
 
 def shared_folder(*, last: Path | None = None) -> SharedFolder | None:
@@ -55,29 +62,71 @@ def shared_folder(*, last: Path | None = None) -> SharedFolder | None:
     return SharedFolder(store=Store(named.folder), named_in=named.file)
 
 
-def why_not(path: Path, *, trusted: Iterable[int] = ()) -> str | None:
+def why_not(path: Path, *, trusted: Iterable[int] = (), whole: bool = False) -> str | None:
     """Say why what stands in a folder must not run in everybody's kernels; ``None``: it may.
 
-    Others must be able to write neither to it nor to a folder above, where they could put another
-    in its place. A sticky one such as ``/tmp`` is borne above what belongs to root, to this user or
-    to one of *trusted*: nobody else can rename that.
+    Others must be able to write neither to it nor to a folder on the way to it, where they could
+    put another, or a link to one of theirs, in its place. A sticky one such as ``/tmp`` is borne
+    above what belongs to root, to this user or to one of *trusted*: nobody else can rename that.
+
+    :param path: absolute
+    :param whole: whether to look at all that is in it too, which takes a while for a layer
     """
     if os.name != "posix":
         return "Shared folders are not used on this system."
+    owners = {0, os.getuid(), *trusted}
+    real = path
     try:
-        real = path.resolve(strict=True)
-        owners = {0, os.getuid(), *trusted}
-        child: os.stat_result | None = None
-        for folder in (real, *real.parents):
-            found = folder.stat()
-            if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                is_sticky = bool(found.st_mode & stat.S_ISVTX)
-                if child is None or not is_sticky or child.st_uid not in owners:
-                    return f"Others than its owner may write to `{folder}`."
-            child = found
-    except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "its links lead in a circle"
-        return f"`{path}` cannot be looked at: {reason}."
+        for real, taken in _way(path):
+            found = real.stat()
+            is_sticky = bool(found.st_mode & stat.S_ISVTX)
+            is_borne = taken is not None and is_sticky and taken.st_uid in owners
+            if found.st_mode & _OTHERS and not is_borne:
+                return f"Others than its owner may write to `{real}`."
+        return _why_not_within(real, owners | {real.stat().st_uid}) if whole else None
+    except OSError as error:
+        return f"`{path}` cannot be looked at: {error.strerror}."
+
+
+def _way(path: Path) -> Iterator[tuple[Path, os.stat_result | None]]:
+    """Go to a path as the system does: each folder on the way, and what is taken out of it.
+
+    The last one is where it leads, and nothing is taken out of that.
+
+    :raises OSError: if it leads nowhere
+    """
+    here, ahead, links = Path(path.anchor), list(reversed(path.parts[1:])), 0
+    while ahead:
+        name = ahead.pop()
+        if name == "..":
+            here = here.parent
+            continue
+        taken = (here / name).lstat()
+        yield here, taken
+        if not stat.S_ISLNK(taken.st_mode):
+            here /= name
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        target = (here / name).readlink()
+        ahead += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+        here = Path(target.anchor) if target.is_absolute() else here
+    yield here, None
+
+
+def _why_not_within(folder: Path | str, owners: set[int]) -> str | None:
+    """Look at all that is in a folder: `share` makes no links, and nothing of others'."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            found = entry.stat(follow_symlinks=False)
+            if entry.is_symlink():
+                return f"`{entry.path}` is a link."
+            if found.st_mode & _OTHERS or found.st_uid not in owners:
+                return f"Others than its owner may write to `{entry.path}`."
+            why = _why_not_within(entry.path, owners) if stat.S_ISDIR(found.st_mode) else None
+            if why is not None:
+                return why
     return None
 
 

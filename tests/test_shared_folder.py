@@ -27,7 +27,7 @@ from ipy_scriptenv.errors import PolicyBroken
 from ipy_scriptenv.interpreters import host_python
 from ipy_scriptenv.kernels import shared_layers
 from ipy_scriptenv.kernels.layer import find_layer, layer_name
-from ipy_scriptenv.shared import shared_folder, why_not
+from ipy_scriptenv.shared import SharedFolder, shared_folder, why_not
 from ipy_scriptenv.store import Store
 from tests.conftest import Home, _go_offline, _move_in
 from tests.kernels import block, kernelspec_of, launched, opened, record_of, wait_until
@@ -124,7 +124,7 @@ def test_share_makes_what_everybody_can_read_nobody_needs_to_compile_and_no_one_
     assert machine.told["layers"][0]["path"] == str(machine.layer)
     assert machine.told["wheels"] == [machine.bytecode.name]
     assert machine.told["problem"] is None
-    for path in [machine.shared, *machine.shared.rglob("*")]:
+    for path in [machine.shared.parent, machine.shared, *machine.shared.rglob("*")]:
         if path.name == ".lock":
             continue
         found = path.lstat()
@@ -153,6 +153,10 @@ def test_share_keeps_what_is_whole_mends_what_is_not_and_leaves_other_versions_a
     renewed = command("share", "--json").json
     assert [each["action"] for each in renewed["layers"]] == ["rebuilt", "old"]
     assert harmed.read_bytes() == whole
+    harmed.chmod(0o666)
+    closed = command("share", "--json").json
+    assert [each["action"] for each in closed["layers"]] == ["rebuilt", "old"]
+    assert (stat.S_IMODE(harmed.stat().st_mode), closed["problem"]) == (0o644, None)
     assert old.is_dir()
     assert Store(user.scriptenv).layers.is_dir()
     assert not [path for path in machine.layer.parent.iterdir() if path.name.startswith(".")]
@@ -329,6 +333,47 @@ def test_a_sticky_folder_is_borne_above_what_is_trusted(tmp_path: Path) -> None:
     assert "cannot be looked at" in str(why_not(tmp_path / "circle"))
 
 
+def test_a_link_is_only_followed_from_where_others_cannot_put_one(tmp_path: Path) -> None:
+    theirs, between = tmp_path / "theirs", tmp_path / "between"
+    (theirs / "deep").mkdir(parents=True)
+    between.mkdir()
+    (between / "link").symlink_to("../theirs")
+    assert why_not(between / "link" / "deep") is None
+    between.chmod(0o777)
+    assert f"may write to `{between}`" in str(why_not(between / "link" / "deep"))
+    between.chmod(0o1777)
+    assert why_not(between / "link" / "deep") is None
+    if os.getuid() == 0:
+        os.chown(between / "link", 12345, -1, follow_symlinks=False)
+        assert f"may write to `{between}`" in str(why_not(between / "link" / "deep"))
+
+
+def test_all_that_is_in_a_layer_is_looked_at_before_it_is_taken(machine: Machine) -> None:
+    shared = SharedFolder(store=Store(machine.shared), named_in=machine.system)
+    module = machine.layer / "site-packages" / "alpha" / "__init__.py"
+    assert shared_layers.refusal(shared, machine.layer.name) is None
+    for part, mode in ((module, 0o664), (module.parent, 0o777)):
+        was = stat.S_IMODE(part.stat().st_mode)
+        part.chmod(mode)
+        try:
+            assert f"may write to `{part}`" in str(
+                shared_layers.refusal(shared, machine.layer.name)
+            )
+        finally:
+            part.chmod(was)
+    extra = module.parent / "extra.py"
+    extra.symlink_to(module)
+    try:
+        assert f"`{extra}` is a link" in str(shared_layers.refusal(shared, machine.layer.name))
+        if os.getuid() == 0:
+            extra.unlink()
+            extra.touch()
+            os.chown(extra, 12345, -1)
+            assert f"to `{extra}`" in str(shared_layers.refusal(shared, machine.layer.name))
+    finally:
+        extra.unlink()
+
+
 # Byte code.
 
 
@@ -371,7 +416,9 @@ def version(site: Path) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("harm", ["open to others", "a missing file", "no content"])
+@pytest.mark.parametrize(
+    "harm", ["open to others", "a module open to others", "a missing file", "no content"]
+)
 def test_byte_code_that_is_not_as_it_should_be_is_left(
     machine: Machine, user: Home, tmp_path: Path, harm: str
 ) -> None:
@@ -381,6 +428,8 @@ def test_byte_code_that_is_not_as_it_should_be_is_left(
     match harm:
         case "open to others":
             machine.bytecode.chmod(0o777)
+        case "a module open to others":
+            compiled.chmod(0o666)
         case "a missing file":
             compiled.unlink()
         case _:
@@ -389,6 +438,8 @@ def test_byte_code_that_is_not_as_it_should_be_is_left(
         site = site_of(sync(write_script(tmp_path / "a.py", "alpha==1.0")).path)
     finally:
         machine.bytecode.chmod(0o755)
+        compiled.touch()
+        compiled.chmod(0o644)
         content.write_bytes(kept)
         compiled.write_bytes(code)
     assert not any(site.rglob("alpha/**/*.pyc"))

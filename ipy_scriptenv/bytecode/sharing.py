@@ -92,8 +92,10 @@ def _take(
 ) -> bool:
     """Copy a wheel's byte code out of a shared folder into the user's own store, whole or not."""
     folder = shared.store.bytecode / wheel.name
+    if shared.why_not(folder, whole=True) is not None:
+        return False
     content = _content(shared.store, wheel, site)
-    if content is None or shared.why_not(folder) is not None:
+    if content is None:
         return False
     build, target = store.new_build(name), store.bytecode / wheel.name
     try:

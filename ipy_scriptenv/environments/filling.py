@@ -39,8 +39,8 @@ _FOLDER, _FILE = 0o755, 0o644
 class SharedLayer:
     """A kernel layer in the shared folder.
 
-    :param action: ``created``, ``rebuilt`` where it was damaged, ``kept``, ``old`` for another
-        version's that still stands, ``removed``
+    :param action: ``created``, ``rebuilt`` where it was damaged or open to others, ``kept``,
+        ``old`` for another version's that still stands, ``removed``
     """
 
     name: str
@@ -128,8 +128,11 @@ def share(
             )
         layers = [_share_layer(shared, python, context) for python in wanted.values()]
         layers += _old(shared, {layer.name for layer in layers}, remove=remove_old)
-    parts = [shared.layers, *(layer.path / "site-packages" for layer in layers)]
-    problem = next(filter(None, map(why_not, filter(os.path.exists, parts))), None)
+    parts = [layer.path / "site-packages" for layer in layers]
+    parts += [shared.bytecode / wheel for wheel in sorted(wheels)]
+    there = filter(os.path.exists, parts)
+    said = (why_not(shared.layers), *(why_not(part, whole=True) for part in there))
+    problem = next(filter(None, said), None)
     return SharedParts(
         folder=folder,
         layers=tuple(layers),
@@ -145,9 +148,10 @@ def _prepare(shared: Store) -> None:
     """
     with explained(shared.home):
         for folder in (shared.home, shared.layers, shared.bytecode):
-            if not folder.is_dir():
-                folder.mkdir(parents=True)
-                folder.chmod(_FOLDER)
+            missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
+            folder.mkdir(parents=True, exist_ok=True)
+            for each in missing:
+                each.chmod(_FOLDER)
     if not os.access(shared.layers, os.W_OK):
         msg = f"You may not write to `{shared.home}`."
         raise PermissionRefused(msg, hint="Only the account that it belongs to fills it.")
@@ -165,7 +169,7 @@ def _share_layer(shared: Store, python: Python, context: Context) -> SharedLayer
     own = ensure_layer(context.store, context.uv(), python, own=True)
     target = shared.layers / own.name
     stood = os.path.lexists(target)
-    if stood and not damaged_packages(target / "site-packages"):
+    if stood and _is_fit(target / "site-packages"):
         with contextlib.suppress(OSError):
             if (target / shared_layers.INFO).read_bytes() == _info(context.store, own.name):
                 return SharedLayer(name=own.name, path=target, action="kept")
@@ -182,6 +186,14 @@ def _share_layer(shared: Store, python: Python, context: Context) -> SharedLayer
     return SharedLayer(name=own.name, path=target, action="rebuilt" if stood else "created")
 
 
+def _is_fit(site: Path) -> bool:
+    """Say whether packages are whole, and nobody else can write to any of them.
+
+    What is wrong with the folders above is not mended by making them anew.
+    """
+    return not damaged_packages(site) and why_not(site, whole=True) == why_not(site)
+
+
 def _info(store: Store, name: str) -> bytes:
     return (store.layers / name / shared_layers.INFO).read_bytes()
 
@@ -196,7 +208,9 @@ def _copy(context: Context, own: Path, build: Path, python: Python, *, final: Pa
         msg = f"Your own kernel layer `{own}` is damaged: {', '.join(damaged)}."
         raise EngineFailed(msg, hint="Mend it first: `jupyter scriptenv doctor --fix`.")
     without = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(own, build, ignore=without, copy_function=shutil.copyfile)
+    # Until all is as it will be, others see nothing of it, whatever the umask.
+    build.mkdir(mode=0o700)
+    shutil.copytree(own, build, ignore=without, copy_function=shutil.copyfile, dirs_exist_ok=True)
     site, seen_at = build / "site-packages", final / "site-packages"
     # Users cannot keep what is compiled at their imports: there is nothing left to compile.
     argv = [python.base, "-I", "-S", "-m", "compileall", "-q", "-s", str(site), "-p", str(seen_at)]
@@ -210,7 +224,7 @@ def _copy(context: Context, own: Path, build: Path, python: Python, *, final: Pa
     if finished.cancelled:
         msg = "Filling the shared folder was interrupted."
         raise Interrupted(msg)
-    for path in (build, *build.rglob("*")):
+    for path in (*build.rglob("*"), build):
         path.chmod(_FOLDER if path.is_dir() else _FILE)
 
 

@@ -74,7 +74,7 @@ def refusal(shared: SharedFolder, name: str) -> str | None:
         return f"The kernel layer `{name}` is not in it."
     except (OSError, ValueError) as error:
         return f"The kernel layer `{name}` in it cannot be read: {error}."
-    why = shared.why_not(layer / _PACKAGES)
+    why = shared.why_not(layer / _PACKAGES, whole=True)
     if why is None and (not described or damaged_packages(layer / _PACKAGES)):
         return f"The kernel layer `{name}` in it is damaged."
     return why
