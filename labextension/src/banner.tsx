@@ -33,7 +33,7 @@ function Banner({ environment }: { environment: NotebookEnvironment }): React.JS
       <Button
         className="jp-mod-styled jp-mod-warn jp-scriptenv-action"
         title="Restart the kernel; its variables are lost"
-        onClick={() => void environment.session.restartKernel()}
+        onClick={() => void environment.session.restartKernel().catch(() => undefined)}
       >
         Restart kernel
       </Button>

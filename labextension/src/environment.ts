@@ -78,12 +78,17 @@ export class NotebookEnvironment extends WatchedEnvironment {
   }
 
   private async _change(verb: string, options: Record<string, unknown>): Promise<void> {
-    if (this.document.problem !== null) {
-      return; // it is shown, and a new block beside it would make things worse
-    }
-    const before = this.document.blockCell;
-    const asked = { ...options, cell: before, lock: this.document.lock };
-    const result = await this._run<IEditResult>(verb, asked, false);
+    let before: string | null;
+    let result: IEditResult;
+    do {
+      if (this.document.problem !== null) {
+        return; // it is shown, and a new block beside it would make things worse
+      }
+      before = this.document.blockCell;
+      const asked = { ...options, cell: before, lock: this.document.lock };
+      result = await this._run<IEditResult>(verb, asked, false);
+      // What has been typed into the block meanwhile would be written over.
+    } while (!this.isDisposed && this.document.blockCell !== before);
     const edit = { cell: result.cell, before, number: null, lock: result.lock };
     if (!(await this.document.write(edit))) {
       throw new Refused(0, 'permission', 'This notebook is read-only: its block stays as it is.');

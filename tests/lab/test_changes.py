@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.jupyter_server import JupyterServer
 from tests.lab.panel import (
+    add,
     declared,
     open_panel,
     outputs,
@@ -23,7 +25,7 @@ from tests.lab.panel import (
 from tests.stage import environment_of, installed
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Route
 
 BLOCK = '# /// script\n# dependencies = [\n#     "alpha<2",  # a reason\n# ]\n# ///'
 
@@ -96,6 +98,32 @@ def test_a_requirement_is_edited_locked_upgraded_and_rebuilt(
     run_cell(page, 2)
     assert outputs(page, 2) == ["'1.1'"]
     wait_for_installed(panel, "alpha 1.1")
+
+
+def test_what_is_typed_into_the_block_while_an_edit_is_worked_out_is_not_lost(
+    lab: JupyterServer, page: Page
+) -> None:
+    show(page, lab, "typed.ipynb", BLOCK)
+    panel = open_panel(page)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(re.compile(r"/scriptenv/tasks\?"), hold, times=1)
+    add(panel, "gamma")
+    while not held:
+        page.wait_for_timeout(20)
+    page.evaluate(
+        """() => {
+            const {cells} = jupyterapp.shell.currentWidget.content.model.sharedModel;
+            cells[0].setSource(cells[0].getSource().replace('a reason', 'a better one'));
+        }"""
+    )
+    held[0].continue_()
+    panel.get_by_role("button", name="Edit gamma").wait_for()
+    after = BLOCK.replace("a reason", "a better one")
+    assert text_of(page, 1) == after.replace("# ]", '#     "gamma>=1.0",\n# ]')
 
 
 def test_another_python_is_chosen_and_what_was_installed_by_hand_is_recorded_or_removed(

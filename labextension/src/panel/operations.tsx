@@ -62,7 +62,12 @@ export function Progress({
 }): React.JSX.Element | null {
   const { operation } = environment;
   if (operation?.isRunning) {
-    return <Running operation={operation} onCancel={() => void environment.cancel()} />;
+    return (
+      <Running
+        operation={operation}
+        onCancel={() => void environment.cancel().catch(() => undefined)}
+      />
+    );
   }
   const told = environment.kernelState;
   if (told?.state === 'working') {

@@ -29,7 +29,7 @@ export function Summary({ environment, isBusy }: IPartProps): React.JSX.Element 
           type="button"
           className="jp-mod-styled jp-mod-warn jp-scriptenv-action"
           title="Restart the kernel; its variables are lost"
-          onClick={() => void environment.session.restartKernel()}
+          onClick={() => void environment.session.restartKernel().catch(() => undefined)}
         >
           Restart kernel
         </button>
