@@ -52,6 +52,9 @@ _FOREIGN = re.compile(
     r"(CONDA|IPYTHON|JPY|JUPYTER|PIP|PYTHON|SCRIPTENV|UV|VIRTUAL_ENV|XDG_\w+_HOME)(_|$)"
     r"|IPYTHONDIR|PYTHON\w+|MPLBACKEND"
 )
+_BROWSING = ("test_browser.py", "test_first_minutes.py")
+"""The files outside ``tests/lab`` that open a browser."""
+
 _OUTER = dict(os.environ)
 _INDEX_SETTING = re.compile(
     r"UV_(DEFAULT_INDEX|INDEX(_\w+)?|EXTRA_INDEX_URL|INSECURE_HOST|KEYRING_PROVIDER"
@@ -128,6 +131,14 @@ class Layers:
             described = host_python() if python is None else inspect_python(python)
             uv = Uv(binary=Path(find_uv_bin()), work=store.work)
             return ensure_layer(store, uv, described).name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker run all of a file, and one all that needs a browser: two would be too slow."""
+    for item in items:
+        is_browsing = item.path.parent.name == "lab" or item.path.name in _BROWSING
+        group = "browser" if is_browsing else str(item.path.relative_to(item.config.rootpath))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
