@@ -70,8 +70,10 @@ def main() -> None:
         layer = _counted(home / "scriptenv" / "kernels-v1")
     with _stage() as home:
         alone = _measure(home, chosen.notebooks)
+    with _stage() as home:
+        reference = _shared(home)
     if chosen.json:
-        print(json.dumps({"sizes": found, "one user": alone, "layer": layer}))
+        print(json.dumps({"sizes": found, "one user": alone, "layer": layer, "shared": reference}))
         return
     print(f"{chosen.users} users × {chosen.notebooks} notebooks on one store\n")
     _print_growth(found)
@@ -79,10 +81,8 @@ def main() -> None:
     print("| | |\n|---|---|")
     for name, value in alone.items():
         print(f"| {name} | {_shown(name, value)} |")
-    files, size = layer
-    print(f"| kernel layer of its own | {files:,} files, {size / 1e6:.0f} MB |")
-    links = "2 files, 20 kB"
-    print(f"| kernel layer in a shared folder | {links} |")
+    print(f"| kernel layer of its own | {layer[0]:,} files, {layer[1] / 1e6:.0f} MB |")
+    print(f"| kernel layer in a shared folder | {reference[0]} files, {reference[1] / 1e3:.0f} kB |")
 
 
 def _print_growth(found: dict[int, dict[str, float]]) -> None:
@@ -189,6 +189,20 @@ def _counted(folder: Path) -> tuple[int, int]:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
     return files, taken
+
+
+def _shared(home: Path) -> tuple[int, int]:
+    """Count what a home has of a layer that a folder for all users holds."""
+    from ipy_scriptenv import environments, settings
+    from ipy_scriptenv.environments import Context
+    from ipy_scriptenv.interpreters import host_python
+
+    policy = settings.policy_files()[-1]
+    policy.parent.mkdir(parents=True)
+    policy.write_text(f"shared = {json.dumps(str(home / 'shared'))}\n", encoding="utf-8")
+    environments.share(home / "shared", [host_python()], context=Context())
+    environments.prepare(Context())
+    return _counted(home / "scriptenv" / "kernels-v1")
 
 
 def _fill(home: Path, size: int) -> Any:

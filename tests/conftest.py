@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from uv import find_uv_bin
+from xdist.scheduler import LoadFileScheduling
 
 from ipy_scriptenv.environments import Context
 from ipy_scriptenv.interpreters import host_python, inspect_python
@@ -52,8 +53,8 @@ _FOREIGN = re.compile(
     r"(CONDA|IPYTHON|JPY|JUPYTER|PIP|PYTHON|SCRIPTENV|UV|VIRTUAL_ENV|XDG_\w+_HOME)(_|$)"
     r"|IPYTHONDIR|PYTHON\w+|MPLBACKEND"
 )
-_BROWSING = ("test_browser.py", "test_first_minutes.py")
-"""The files outside ``tests/lab`` that open a browser."""
+_BROWSING = ("tests/lab/", "tests/test_browser.py", "tests/test_first_minutes.py")
+"""Where browsers are opened."""
 
 _OUTER = dict(os.environ)
 _INDEX_SETTING = re.compile(
@@ -133,12 +134,17 @@ class Layers:
             return ensure_layer(store, uv, described).name
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run all of a file, and one all that needs a browser: two would be too slow."""
-    for item in items:
-        is_browsing = item.path.parent.name == "lab" or item.path.name in _BROWSING
-        group = "browser" if is_browsing else str(item.path.relative_to(item.config.rootpath))
-        item.add_marker(pytest.mark.xdist_group(group))
+class _Scheduling(LoadFileScheduling):
+    """One worker runs all of a file, and one all that needs a browser: two would be too slow."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "browser" if file.startswith(_BROWSING) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Say who runs what."""
+    return _Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
