@@ -81,8 +81,10 @@ def main() -> None:
     print("| | |\n|---|---|")
     for name, value in alone.items():
         print(f"| {name} | {_shown(name, value)} |")
-    print(f"| kernel layer of its own | {layer[0]:,} files, {layer[1] / 1e6:.0f} MB |")
-    print(f"| kernel layer in a shared folder | {reference[0]} files, {reference[1] / 1e3:.0f} kB |")
+    files, size = layer
+    print(f"| kernel layer of its own | {files:,} files, {size / 1e6:.0f} MB |")
+    files, size = reference
+    print(f"| kernel layer in a shared folder | {files} files, {size / 1e3:.0f} kB |")
 
 
 def _print_growth(found: dict[int, dict[str, float]]) -> None:
