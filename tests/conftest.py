@@ -6,10 +6,12 @@ but what it takes to reach a package index: its address, credentials, proxy and 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,6 +134,13 @@ class Layers:
             described = host_python() if python is None else inspect_python(python)
             uv = Uv(binary=Path(find_uv_bin()), work=store.work)
             return ensure_layer(store, uv, described).name
+
+
+def pytest_configure() -> None:
+    """Let interrupts reach what tests start: a shell has its background jobs ignore them."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Scheduling(LoadFileScheduling):
