@@ -203,8 +203,10 @@ def _shared(home: Path) -> tuple[int, int]:
     policy.parent.mkdir(parents=True)
     policy.write_text(f"shared = {json.dumps(str(home / 'shared'))}\n", encoding="utf-8")
     environments.share(home / "shared", [host_python()], context=Context())
+    # Who has filled it has a layer of their own; this is about everybody else.
+    os.environ["SCRIPTENV_HOME"] = str(home / "another" / "scriptenv")
     environments.prepare(Context())
-    return _counted(home / "scriptenv" / "kernels-v1")
+    return _counted(home / "another" / "scriptenv" / "kernels-v1")
 
 
 def _fill(home: Path, size: int) -> Any:

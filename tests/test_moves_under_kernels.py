@@ -220,6 +220,25 @@ def test_a_new_file_at_the_old_path_never_gets_the_environment(
     assert not begun.path.exists()
 
 
+def test_a_start_for_a_new_file_that_was_killed_leaves_nothing_behind(
+    lean_home: Home, old: Path, new: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with kernel_in(lean_home, old):
+        move(old, new)
+        write_script(old)
+        with monkeypatch.context() as patch:
+            patch.setattr("ipy_scriptenv.environments.starting._launchable", die)
+            with pytest.raises(KeyboardInterrupt):
+                start(old, launching=False)
+
+    assert start(old).path == environment_of(old)
+    names = sorted(Context().store.names())
+    assert names == sorted(environment_of(each).name for each in (old, new))
+
+
 def test_a_third_file_at_the_old_path_gets_one_that_goes_with_its_kernel(
     lean_home: Home, old: Path, new: Path
 ) -> None:

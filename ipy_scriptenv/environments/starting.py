@@ -129,6 +129,9 @@ def _start_beside(
     except (Foreign, NewerSchema):
         # That was renamed too, while its kernel runs.
         return start(EPHEMERAL, context=context, wait=wait, fetch=fetch, launching=launching)
+    # Before and after: a kill leaves no environment that nothing leads to, and a note that leads to
+    # none yet may be swept.
+    context.store.note_move(name, own)
     started = start(source, context=context, wait=wait, name=name, fetch=fetch, launching=launching)
     context.store.note_move(name, own)
     return started
