@@ -121,6 +121,9 @@ export class NotebookEnvironment extends WatchedEnvironment {
       this._hasEnded = true;
       looks = isLast;
       return result;
+    } catch (error) {
+      this._takeUp(error instanceof Refused ? error.task : null);
+      throw error;
     } finally {
       if (looks) {
         await this.refresh();

@@ -97,8 +97,9 @@ export class Operation {
 
   private _end(error: unknown): void {
     this._isRunning = false;
-    // What the user has cancelled is no failure.
-    const isFailure = error instanceof Refused && error.code !== 'interrupted';
+    // What the user has cancelled is no failure, nor is another task: that is shown instead.
+    const isFailure =
+      error instanceof Refused && error.code !== 'interrupted' && error.task === null;
     this._failure = isFailure ? error : null;
     this._changed.emit();
   }

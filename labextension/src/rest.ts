@@ -6,6 +6,7 @@ import { ServerConnection } from '@jupyterlab/services';
 import type { IEnvironment, IListing, IProblem, IPython, ICheck, IEvent } from './answers.js';
 
 const ROOT = 'scriptenv';
+const TASK_ID = /^[0-9a-f]{32}$/;
 
 /** The server refused a request, or has no such extension. */
 export class Refused extends Error {
@@ -20,7 +21,9 @@ export class Refused extends Error {
     readonly hint: string = '',
     readonly problems: readonly IProblem[] = [],
     /** Whether the change waits for the kernel's next start. */
-    readonly isPending: boolean = false
+    readonly isPending: boolean = false,
+    /** The id of the task that is at work there already, where that is the reason; else null. */
+    readonly task: string | null = null
   ) {
     super(message);
   }
@@ -134,10 +137,18 @@ async function request<T>(method: string, path: string, body?: unknown): Promise
     const error = answer?.error ?? {};
     const message = error.message ?? answer?.message ?? response.statusText;
     // The problem of a place where another task is at work is its id: nothing to read.
-    const problems = (error.problems as IProblem[] | undefined)?.filter(
-      each => !/^[0-9a-f]{32}$/.test(each.message)
+    const told = (error.problems as IProblem[] | undefined) ?? [];
+    const task = told.find(each => TASK_ID.test(each.message))?.message ?? null;
+    const problems = task === null ? told : [];
+    throw new Refused(
+      response.status,
+      error.code ?? '',
+      message,
+      error.hint,
+      problems,
+      false,
+      task
     );
-    throw new Refused(response.status, error.code ?? '', message, error.hint, problems);
   }
   return answer as T;
 }

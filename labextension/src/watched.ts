@@ -169,7 +169,7 @@ export class WatchedEnvironment implements IDisposable {
   }
 
   /** Show a task that was begun by another window, or before the page was loaded anew. */
-  private _takeUp(task: string | null): void {
+  protected _takeUp(task: string | null): void {
     if (task !== null && !this._operation?.isRunning && this._operation?.id !== task) {
       const operation = this._begin(new Operation('sync', task));
       void operation

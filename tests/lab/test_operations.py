@@ -13,7 +13,7 @@ from tests.lab.panel import open_panel, press, show, toolbar, wait_for_state, wa
 from tests.stage import environment_of, installed, write_project
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 WAITING = """
 import os, pathlib, time
@@ -62,9 +62,14 @@ def test_work_is_seen_live_and_cancelled_from_any_window(
     # One that does not know of it yet: it is told, and follows.
     press(panel, "Sync")
     toolbar(page).get_by_text("installing 0/1").wait_for()
+    held: list[Route] = []
+    other.route("**/scriptenv/environment*", lambda route: held.append(route))  # noqa: PLW0108 - it marks it
     press(beside, "Lock")
-    beside.get_by_role("button", name="Cancel").wait_for()
+    beside.locator("button:enabled", has_text="Cancel").wait_for()
     assert beside.get_by_role("alert").count() == 0
+    for route in held:
+        route.continue_()
+    other.unroute("**/scriptenv/environment*")
     (project / "go").touch()
     for each in (panel, beside):
         wait_for_state(each, "in sync")
