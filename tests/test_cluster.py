@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,10 @@ from ipy_scriptenv.cluster import ray_runtime_env, scriptenv_plugin, spark_conf
 from ipy_scriptenv.cluster.shipping import ship
 from ipy_scriptenv.cluster.wheels import wheel_of
 from ipy_scriptenv.environments import Context, locate
-from ipy_scriptenv.errors import NotFound, WrongCall
+from ipy_scriptenv.errors import EngineFailed, NotFound, PolicyViolation, WrongCall
 from tests.conftest import Home
 from tests.kernels import opened
+from tests.policies import write_policy
 from tests.stage import (
     BASE,
     HOST,
@@ -136,18 +139,34 @@ def test_what_is_on_no_index_travels_as_a_wheel(
         ray_runtime_env(script, working_dir=".")
 
 
+@pytest.mark.usefixtures("lean_home", "system")
+def test_the_policy_holds_for_what_would_be_built(script: Path, tmp_path: Path) -> None:
+    project = write_project(tmp_path / "project")
+    table = f"{{ path = '{project}', editable = true }}"
+    sync(write_script(script, "local", uv=f"sources.local = {table}"))
+    write_policy("wheels-only = true", system=True)
+
+    with pytest.raises(PolicyViolation, match="`project` has to be"):
+        ray_runtime_env(script)
+
+
 def test_a_wheel_of_what_is_installed_installs_the_same_again(
     other_environment: Path, script: Path, tmp_path: Path
 ) -> None:
     write_script(script, "with-entry-point", "many-files")
     environment = sync(script).path
-    from importlib.metadata import distributions
-
+    # A module without source.
+    closed = site_of(environment) / "closed.pyc"
+    py_compile.compile(str(next(site_of(environment).rglob("*.py"))), str(closed))
+    (record,) = site_of(environment).glob("with_entry_point-*.dist-info/RECORD")
+    listed = record.read_text()
+    record.unlink()  # it is uv's too
+    record.write_text(f"{listed}closed.pyc,,\n")
     folder, again = tmp_path / "wheels", tmp_path / "again"
     for each in (folder, again):
         each.mkdir()
         for found in distributions(path=[str(site_of(environment))]):
-            wheel_of(found, uv=Context().uv(), python=Path(BASE), folder=each)
+            wheel_of(found, build=lambda _project, _folder: pytest.fail("built"), folder=each)
 
     wheels = sorted(folder.iterdir())
     assert [each.read_bytes() for each in wheels] == [
@@ -162,11 +181,12 @@ def test_a_wheel_of_what_is_installed_installs_the_same_again(
     def modules(site: Path) -> dict[str, bytes]:
         return {
             str(path.relative_to(site)): path.read_bytes()
-            for path in site.rglob("*.py")
+            for path in (*site.rglob("*.py"), *site.glob("*.pyc"))
             if path.name != "_virtualenv.py"
         }
 
     assert modules(site_of(other_environment)) == modules(site_of(environment))
+    assert "closed.pyc" in modules(site_of(environment))
     program = other_environment / "bin" / "hello-entry"
     assert subprocess.run([program], capture_output=True, text=True, check=True).stdout == (
         "hello from an entry point\n"
@@ -201,6 +221,9 @@ def test_what_is_asked_for_travels_as_a_wheel(
     assert packages[2].endswith("/gamma-1.0-py3-none-any.whl")
     with pytest.raises(WrongCall, match="`delta` is not installed"):
         ray_runtime_env(script, wheels=["delta"])
+    (site_of(environment_of(script)) / "gamma" / "__init__.py").unlink()
+    with pytest.raises(EngineFailed, match="No wheel of gamma could be made: No such file"):
+        ray_runtime_env(script, wheels=["gamma"])
 
 
 def test_a_lock_says_what_is_for_which_system(
@@ -257,6 +280,20 @@ def test_each_system_gets_a_package_from_its_own_index(
     assert with_lock["uv_pip_install_options"][2:] == [*more[0], *more[1], *strategy]
 
 
+def test_a_page_of_links_is_no_other_package_s_index(web: WebIndex, script: Path) -> None:
+    index = f"[{{ name = 'page', url = '{web.page}', format = 'flat', explicit = true }}]"
+    write_script(script, "alpha", "gamma", uv=f"index = {index}\nsources.gamma.index = 'page'")
+
+    found = ray_runtime_env(script)["uv"]
+
+    assert found["packages"][1:] == ["alpha==1.1", "gamma==1.0"]
+    strategy = ["--index-strategy", "unsafe-best-match"]
+    assert found["uv_pip_install_options"][2:] == ["--find-links", web.page, *strategy]
+    shipment = ship(locate(script), context=Context(), engine=(), built=script.parent)
+    assert shipment.indexes.options == []
+    assert shipment.indexes.alone(web.page) == ["--no-index", "--find-links", web.page]
+
+
 def test_spark_unpacks_a_python_with_the_packages(
     lean_home: Home,  # noqa: ARG001 - it sets the stage
     script: Path,
@@ -268,6 +305,9 @@ def test_spark_unpacks_a_python_with_the_packages(
     write_script(script, "beta", "with-entry-point", "local", uv=f"sources.local = {table}")
     monkeypatch.setenv("PYSPARK_PYTHON", "before")
     archive = tmp_path / "packed.tar.gz"
+    # Somebody else may be writing one there.
+    other = archive.with_name(f"{archive.name}.part")
+    other.write_text("not ours")
 
     for with_python in (False, True):
         found = spark_conf(script, archive=archive, with_python=with_python)
@@ -301,6 +341,7 @@ def test_spark_unpacks_a_python_with_the_packages(
                 ["./environment/bin/hello-entry"], cwd=executor, capture_output=True, check=True
             )
             assert done.stdout == b"hello from an entry point\n"
+        assert other.read_text() == "not ours"
         # Nothing in it leads back to this machine's project.
         texts = [each.read_bytes() for each in executor.rglob("*") if each.is_file()]
         assert not [text for text in texts if str(project).encode() in text]
@@ -338,6 +379,7 @@ def test_a_kernel_has_the_module_although_nothing_is_installed(
 def test_what_cannot_be_is_told(
     lean_home: Home,  # noqa: ARG001 - it sets the stage
     script: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_script(script, "alpha")
@@ -355,6 +397,9 @@ def test_what_cannot_be_is_told(
         ray_runtime_env(script, pip=["six"])
     with pytest.raises(WrongCall, match=r"no name of a `\.tar\.gz`"):
         spark_conf(script, archive="packed.zip")
+    for name in ("a,b", "a#b"):
+        with pytest.raises(WrongCall, match=f"`.*/{name}/packed.tar.gz` holds a comma or a hash"):
+            spark_conf(script, archive=tmp_path / name / "packed.tar.gz")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(WrongCall, match="`distributed` cannot be imported here") as caught:
         scriptenv_plugin(script)

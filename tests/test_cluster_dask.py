@@ -19,6 +19,7 @@ from tests.conftest import Home
 from tests.kernels import Kernel, block, online, opened, pip_list, wait_until, write_notebook
 from tests.stage import BASE, write_project
 from tests.test_notebooks import NOTEBOOKS, run_all, text_of
+from tests.web_index import WebIndex, serving
 
 pytestmark = online
 
@@ -42,7 +43,8 @@ class Cluster:
         """Start the scheduler and a worker."""
         file = self._folder / "scheduler.json"
         self._start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
-        wait_until(file.is_file, what="the scheduler's file")
+        # What it imports is compiled for the first time.
+        wait_until(file.is_file, timeout=90, what="the scheduler's file")
         self.address = str(json.loads(file.read_text())["address"])
         self.add_worker()
 
@@ -101,6 +103,13 @@ def cluster(
     return running
 
 
+@pytest.fixture
+def links(index: Path) -> Iterator[WebIndex]:
+    """Serve a page that links to files which are nowhere else."""
+    with serving(index) as web:
+        yield web
+
+
 def shown(kernel: Kernel, code: str) -> str:
     """Run *code*, which must not fail, and give what it prints."""
     done = kernel.execute(code)
@@ -127,13 +136,22 @@ def test_the_notebooks_workers_print_the_versions_of_the_notebook(
 
 
 def test_workers_have_what_a_notebook_has_and_nothing_else_of_them_changes(
-    ready_home: Home, cluster: Cluster, tmp_path: Path
+    ready_home: Home, cluster: Cluster, tmp_path: Path, links: WebIndex
 ) -> None:
     project = write_project(tmp_path / "project")
     others = [pip_list(cluster.environment)["distributed"], "0.12.0"]
-    source = '[tool.uv.sources]\nlocal = { path = "project", editable = true }'
+    more = (
+        "[tool.uv.sources]\n"
+        'local = { path = "project", editable = true }\n'
+        'many-files = { index = "page" }\n'
+        "[[tool.uv.index]]\n"
+        'name = "page"\n'
+        f'url = "{links.page}"\n'
+        'format = "flat"\n'
+        "explicit = true"
+    )
     dependencies = [f"distributed=={others[0]}", f"toolz=={others[1]}", "local", "sniffio"]
-    path = write_notebook(tmp_path / "nb.ipynb", block(*dependencies, more=source))
+    path = write_notebook(tmp_path / "nb.ipynb", block(*dependencies, "many-files", more=more))
     before = pip_list(cluster.environment)
 
     with opened(ready_home, path) as kernel:
@@ -168,7 +186,8 @@ def test_workers_have_what_a_notebook_has_and_nothing_else_of_them_changes(
         shown(
             kernel,
             "packages = [*plugin.shipment['packages']]\n"
-            "packages += [{**packages[-1], 'name': 'nowhere', 'index': 'file:///nowhere'}]\n"
+            "elsewhere = ['--index-url', 'file:///nowhere']\n"
+            "packages += [{**packages[-1], 'name': 'nowhere', 'index': elsewhere}]\n"
             "given = {**plugin.shipment, 'packages': packages}",
         )
         assert "could not install" in shown(kernel, "register(type(plugin)(given))")
@@ -180,6 +199,7 @@ def test_workers_have_what_a_notebook_has_and_nothing_else_of_them_changes(
         second = shown(kernel, "client.wait_for_workers(1); print(pids())")
         assert second != first
         expected = {**before, "toolz": "0.12.0", "local": "1.0", "sniffio": "1.3.1"}
+        expected |= {"many-files": "1.0"}
         assert pip_list(cluster.environment) == expected
         shown(
             kernel,
@@ -188,6 +208,21 @@ def test_workers_have_what_a_notebook_has_and_nothing_else_of_them_changes(
         asked = "print({*client.run(versions).values()})"
         assert shown(kernel, asked) == "{('1.0', '0.12.0')}\n"
         assert shown(kernel, "register(scriptenv_plugin()); print(pids())") == second
+
+        # If it cannot be registered again, later workers still get what it was before.
+        shown(
+            kernel,
+            "def kept(dask_scheduler):\n"
+            "    plugins = (dask_scheduler.nanny_plugins, dask_scheduler.worker_plugins)\n"
+            "    return [plugin.name in each for each in plugins]\n"
+            "packages = [{**each} for each in plugin.shipment['packages']]\n"
+            "for each in packages:\n"
+            "    # The scheduler has it loaded and keeps it.\n"
+            "    each['version'] = '9' if each['name'] == 'toolz' else each['version']",
+        )
+        other = "type(plugin)({**plugin.shipment, 'packages': packages})"
+        assert "could not install" in shown(kernel, f"register({other})")
+        assert shown(kernel, "print(client.run_on_scheduler(kept))") == "[True, True]\n"
 
         # What was changed in the project goes to the workers when it is registered again.
         (project / "local.py").write_text("VERSION = 'mended'\n")
@@ -206,6 +241,18 @@ def test_workers_have_what_a_notebook_has_and_nothing_else_of_them_changes(
             "print(client.submit(version, 'sniffio', workers=[*late]).result())",
         )
         assert found == "1.3.1\n"
+
+        # One that cannot have it says so where the notebook's user sees it.
+        shown(
+            kernel,
+            "kind = type(plugin).start.__globals__['_OnWorker']\n"
+            "try:\n"
+            "    client.register_plugin(kind({**plugin.shipment, 'python': '3.4'}), name='late')\n"
+            "except RuntimeError:\n"
+            "    client.unregister_worker_plugin('late')",
+        )
+        told = wait_until(lambda: shown(kernel, "print(*client.get_events('warn'))").strip())
+        assert re.search(r"runs Python 3\.\d+, and `.*nb.ipynb` runs 3\.4", told), told
 
         # A cluster in the notebook's own process lacks nothing, and nothing is done to it.
         shown(
@@ -232,6 +279,8 @@ def test_workers_have_what_a_notebook_has_and_nothing_else_of_them_changes(
         )
         assert "has given this cluster local 1.0, and `other.ipynb` has another build" in told
 
+        (name,) = re.findall(r"unregister `(scriptenv-nb-\w+)` first", told)
+
         # What is for another system is not in their way.
         assert not shown(
             kernel,
@@ -241,3 +290,14 @@ def test_workers_have_what_a_notebook_has_and_nothing_else_of_them_changes(
             "packages = {'packages': [*packages, *more]}\n"
             "register(type(plugin)({**plugin.shipment, **other, **packages}))",
         )
+
+        # What was registered can be taken back.
+        told = shown(
+            kernel,
+            f"client.unregister_worker_plugin({name!r}, nanny=True)\n"
+            f"client.unregister_worker_plugin({name!r})\n"
+            f"client.unregister_scheduler_plugin({name!r})\n"
+            "packages = [{**each, 'version': '9'} for each in plugin.shipment['packages']]\n"
+            "register(type(plugin)({**plugin.shipment, **other, 'packages': packages}))",
+        )
+        assert re.search("Nothing was installed.*no nanny", told, re.DOTALL), told

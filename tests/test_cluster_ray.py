@@ -48,12 +48,17 @@ def environment(
             )
         try:
             file = Path(folder, "ray_current_cluster")
-            wait_until(lambda: file.is_file() and file.read_text(), what="Ray's address")
+            # Half a dozen servers start before it is told.
+            wait_until(lambda: file.is_file() and file.read_text(), timeout=90, what="its address")
             monkeypatch.setenv("RAY_ADDRESS", file.read_text().strip())
             yield environment
         finally:
             process.terminate()
-            process.wait(60)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def test_the_notebooks_tasks_print_the_versions_of_the_notebook(

@@ -136,6 +136,18 @@ def test_what_no_container_can_be_built_of_is_refused(script: Path, tmp_path: Pa
     lock(script)
     with pytest.raises(NotPortable, match="the lock's further` leads to"):
         containerfile(script)
+    # What git fetches from here is no file that could be copied.
+    repository = f"git+file://{tmp_path}/project"
+    own = script.with_name("own.py")
+    lock(write_script(own, "alpha"))
+    write_script(own, f"local @ {repository}")
+    with pytest.raises(NotPortable, match=re.escape(f"leads to `{repository}`")):
+        containerfile(own)
+    document = script.with_name("report.qmd")
+    document.write_text(f"```{{python}}\n{commented(block_of('alpha'))}```\n")
+    lock(document)
+    with pytest.raises(NotPortable, match="Quarto"):
+        containerfile(document)
     for name in ("a$b.py", "-x.py"):
         odd = write_script(script.with_name(name), "alpha")
         lock(odd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ipy_scriptenv.identity import file_environment_name
-from tests.conftest import Home
+from tests.conftest import Home, Layers
 from tests.jupyter_server import Execution, JupyterServer, Refused, running_lab
 from tests.kernels import block, wait_until, write_notebook
 
@@ -34,13 +35,15 @@ _PASSED_ON = (
 
 
 @pytest.fixture
-def far(home: Home, tmp_path: Path) -> Home:
-    """Give the home on the gateway's side; nothing is in it."""
+def far(home: Home, tmp_path: Path, layers: Layers) -> Home:
+    """Give the home on the gateway's side; nothing but the kernel layer is in it."""
     path = tmp_path / "far"
     path.mkdir()
-    return replace(
+    far = replace(
         home, path=path, scriptenv=path / "scriptenv_home", jupyter_data=path / "jupyter_data_dir"
     )
+    layers.link(far)
+    return far
 
 
 @contextmanager
@@ -48,9 +51,7 @@ def running_gateway(far: Home) -> Iterator[JupyterServer]:
     """Run a kernel gateway in that home, until the block is left."""
     program = shutil.which("jupyter-kernelgateway", path=str(Path(sys.executable).parent))
     assert program is not None, "run `make test`: it installs the kernel gateway"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    token, log = secrets.token_hex(16), far.path / "gateway.log"
+    port, token, log = _free_port(), secrets.token_hex(16), far.path / "gateway.log"
     variables = {name: str(far.path / name.lower()) for name in _FOLDERS}
     command = [
         program,
@@ -85,6 +86,17 @@ def running_gateway(far: Home) -> Iterator[JupyterServer]:
         process.wait(timeout=30)
 
 
+def _free_port() -> int:
+    """Give a port that nobody has, and that nobody gets by chance until the gateway takes it.
+
+    The system gives those above to whoever asks for any, and other tests do so all the time.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(10_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 def told(execution: Execution) -> tuple[Path, str]:
     """Give where the kernel's environment is, and alpha's version there."""
     assert execution.result is not None, execution.error
@@ -106,8 +118,8 @@ def test_a_notebook_s_kernel_on_a_gateway_is_in_its_environment_there_or_in_one_
         with running_lab(tmp_path / "work", *options) as lab:
             assert "scriptenv" in lab.kernelspecs()
 
-            # A path that the gateway does not have. Nothing stands there yet, not even the layer.
-            assert not far.scriptenv.exists()
+            # A path that the gateway does not have. Nothing stands there yet.
+            assert not [*environments.iterdir()]
             with lab.opened("only-here.ipynb") as (_, kernel):
                 place, version = told(kernel.execute(ALPHA))
                 assert (place.parent, version) == (environments, "1.0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -209,7 +210,8 @@ def configured(home: Home, value: dict[str, Any]) -> str:
 def opened(home: Home, path: Path, value: dict[str, Any]) -> Iterator[Kernel]:
     """Open a notebook on the generic kernel, configured so."""
     name = configured(home, value)
-    with started(name, env={"JPY_SESSION_NAME": str(path)}, cwd=path.parent) as kernel:
+    variables = {"JPY_SESSION_NAME": str(path)}
+    with started(name, env=variables, cwd=path.parent, kill=True) as kernel:
         yield kernel
 
 
@@ -239,6 +241,9 @@ def test_another_provisioner_launches_restarts_interrupts_and_ends_it_under_a_re
             # The source's own kernelspec launches likewise, and keeps that when it is renewed.
             own = lab.kernelspecs()[kernelspec_of(path)]["spec"]
             assert own["metadata"]["kernel_provisioner"]["config"] == config(cluster)
+            # A provisioner may be configured with a password.
+            written = offline_home.kernelspecs / kernelspec_of(path) / "kernel.json"
+            assert stat.S_IMODE(written.stat().st_mode) == 0o600
 
             kernel_path = f"api/kernels/{session['kernel']['id']}"
             request = kernel.begin("import time\nprint('at it', flush=True)\ntime.sleep(60)")

@@ -26,6 +26,7 @@ from ipy_scriptenv.environments.manifests import Manifest, PackedPython
 from ipy_scriptenv.errors import (
     BadArchive,
     EnvironmentInUse,
+    Interrupted,
     NoLock,
     NoPython,
     NoSpace,
@@ -36,6 +37,9 @@ from ipy_scriptenv.errors import (
 )
 from ipy_scriptenv.interpreters import host_python
 from ipy_scriptenv.kernels.layer import find_layer, layer_name
+from ipy_scriptenv.locks import is_held
+from ipy_scriptenv.processes import Cancel
+from ipy_scriptenv.uv import Event
 from tests.conftest import Home, _move_in
 from tests.index.build import Distribution
 from tests.kernels import block, opened, other_than_host, wheel
@@ -57,7 +61,7 @@ from tests.stage import (
     write_project,
     write_script,
 )
-from tests.web_index import serving, use_web_index
+from tests.web_index import WebIndex, serving, use_web_index
 
 SECRET = "s3cr3t"  # noqa: S105 - it must not be found
 
@@ -223,9 +227,11 @@ def test_what_is_not_as_it_was_installed_is_not_packed(script: Path, tmp_path: P
     listed = site_of(environment) / "alpha-2.0.dist-info" / "RECORD"
     text = listed.read_text()
     listed.unlink()
-    listed.write_text(text + "alpha/__pycache__/x.pyc,,\n")
+    listed.write_text(text + "alpha/__pycache__/x.pyc,,\nalpha/closed.pyc,,\n")
+    (site_of(environment) / "alpha" / "closed.pyc").write_bytes(b"")
     names = {Path(each.path).name for each in pack(script, archive).manifest.files}
     assert not names & {"notes.txt", "x.pyc"}
+    assert "closed.pyc" in names, "it is a module without source"
     with pytest.raises(WrongCall, match="exists"):
         pack(script, archive)
     before = archive.read_bytes()
@@ -552,14 +558,95 @@ def test_a_file_that_changes_while_it_is_packed_is_not_packed(tmp_path: Path) ->
         kernel=None,
         project="1",
         uv="1",
-        files=packed_files(entries),
+        files=packed_files(entries, cancel=Cancel()),
     )
     (tmp_path / "packs").mkdir()
     for text in ("two", "1", "three"):
         source.write_text(text)
         with pytest.raises(EnvironmentInUse, match="changed by somebody else"):
-            write_archive(tmp_path / "packs" / "a.tar", manifest, entries, replacing=False)
+            write_archive(
+                tmp_path / "packs" / "a.tar", manifest, entries, replacing=False, cancel=Cancel()
+            )
         assert not list((tmp_path / "packs").iterdir())
+
+
+@pytest.mark.usefixtures("lean_home")
+def test_an_interrupt_ends_it_and_leaves_nothing(script: Path, tmp_path: Path) -> None:
+    assert call("lock", write_script(script, "alpha")).returncode == 0
+    source, ready, target = environments.locate(script), tmp_path / "ready.tar", tmp_path / "a.tar"
+    pack(script, ready)
+    before = everything(tmp_path)
+    for step, kind in (
+        ("Reading", Kind.ENVIRONMENT),
+        ("Packing", Kind.ENVIRONMENT),
+        ("Fetching", Kind.WHEELS),
+    ):
+        with pytest.raises(Interrupted):
+            environments.pack(source, target, context=interrupted_at(step), kind=kind)
+        assert everything(tmp_path) == before, step
+    with pytest.raises(Interrupted):
+        environments.unpack(ready, source, context=interrupted_at("Unpacking"))
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.usefixtures("lean_home")
+def test_what_a_kill_has_left_beside_an_archive_goes_with_the_next(
+    script: Path, tmp_path: Path
+) -> None:
+    names = (".a.tar-0123abcd", ".a.tar-01234567", ".b.tar-0123abcd", ".a.tar-notes")
+    left, written, *others = (tmp_path / name for name in names)
+    for path in (left, written, *others):
+        path.touch()
+    for path in (left, *others):
+        os.utime(path, (0, 0))
+    pack(write_script(script, "alpha"), tmp_path / "a.tar")
+    # One is an hour without a change, the other is being written.
+    assert [path.exists() for path in (left, written, *others)] == [False, True, True, True]
+
+
+def interrupted_at(step: str) -> Context:
+    """Give what a verb works with whose user interrupts it as soon as it tells that step."""
+    cancel = Cancel()
+
+    def hear(event: Event) -> None:
+        if str(event.get("text")).startswith(step):
+            cancel.set()
+
+    return Context(on_event=hear, cancel=cancel)
+
+
+@pytest.mark.usefixtures("lean_home")
+@pytest.mark.parametrize("kind", Kind)
+def test_nobody_waits_while_it_is_compressed_or_wheels_are_fetched(
+    script: Path, tmp_path: Path, kind: Kind
+) -> None:
+    assert call("lock", write_script(script, "alpha")).returncode == 0
+    lock = Context().store.lock(environment_of(script).name)
+    told: dict[str, bool] = {}
+
+    def hear(event: Event) -> None:
+        told[str(event.get("text")).partition(" ")[0]] = is_held(lock)
+
+    source = environments.locate(script)
+    context = Context(on_event=hear)
+    environments.pack(source, tmp_path / "a.tar", context=context, kind=kind, kernel=False)
+    assert not told["Packing"]
+    assert told["Fetching" if kind is Kind.WHEELS else "Reading"] == (kind is Kind.ENVIRONMENT)
+
+
+@pytest.mark.usefixtures("lean_home")
+def test_what_is_replaced_while_it_is_packed_is_not_packed(script: Path, tmp_path: Path) -> None:
+    sync(write_script(script, "alpha"))
+    other = environment_of(script).with_name("away")
+
+    def hear(event: Event) -> None:
+        if str(event.get("text")).startswith("Packing"):
+            environment_of(script).rename(other)
+
+    source, target = environments.locate(script), tmp_path / "a.tar"
+    with pytest.raises(EnvironmentInUse, match="changed by somebody else"):
+        environments.pack(source, target, context=Context(on_event=hear), kernel=False)
+    assert not target.exists()
 
 
 def test_byte_code_in_the_making_is_no_part_of_a_layer(tmp_path: Path) -> None:
@@ -661,6 +748,34 @@ def test_a_bundle_of_wheels_makes_the_environment_elsewhere(
     modules, _ = imported(environment_of(there))
     assert modules == ["alpha", "beta", "evil_sdist", "local", "with_entry_point"]
     assert not (tmp_path / "built").exists()
+
+
+def test_a_wheel_comes_from_the_index_that_is_for_this_system(
+    web: WebIndex, index: Path, script: Path, tmp_path: Path
+) -> None:
+    with serving(index) as other:
+        signs = (("here", web, "=="), ("there", other, "!="))
+        tables = [
+            f"{{ name = '{name}', url = '{place.url()}', explicit = true }}"
+            for name, place, _ in signs
+        ]
+        sources = [
+            f"{{ index = '{name}', marker = \"sys_platform {sign} '{sys.platform}'\" }}"
+            for name, _, sign in signs
+        ]
+        uv = f"index = [{', '.join(tables)}]\nsources.alpha = [{', '.join(sources)}]"
+        assert call("lock", write_script(script, "alpha", uv=uv)).returncode == 0
+        for place in (web, other):
+            place.asked.clear()
+        for number in range(2):
+            pack(script, tmp_path / f"{number}.tar", kind=Kind.WHEELS)
+            # The lock may name them in any order.
+            beside = script.with_name(f"{script.name}.lock")
+            head, *packages = beside.read_text().split("[[package]]")
+            beside.write_text("[[package]]".join([head, *reversed(packages)]))
+    wheels = {path.rpartition("/")[2] for path in web.asked if path.endswith(".whl")}
+    assert wheels == {"alpha-2.0-py3-none-any.whl"}
+    assert not [path for path in other.asked if path.endswith(".whl")]
 
 
 # The command line

@@ -38,6 +38,11 @@ class WebIndex:
         """Give the address of the index, with the user part *user*."""
         return f"http://{user}{'@' * bool(user)}127.0.0.1:{self.port}/simple"
 
+    @property
+    def page(self) -> str:
+        """The address of a page that links all files: a flat index."""
+        return f"http://127.0.0.1:{self.port}/page"
+
     def file(self, name: str, user: str = "") -> str:
         """Give the address of one file."""
         return f"{self.url(user)}/files/{name}"
@@ -45,8 +50,12 @@ class WebIndex:
     def answer(self, path: str) -> tuple[str, bytes] | None:
         """Give type and content of a page or a file; ``None`` if there is none."""
         name = path.rstrip("/").rpartition("/")[2]
-        if "/empty/" in path:
+        if "/empty/" in path or "/page/" in path:
             return None
+        if name == "page":
+            wheels = sorted(self.folder.glob("*.whl"))
+            links = "".join(f"<a href='{self.file(each.name)}'>{each.name}</a>" for each in wheels)
+            return "text/html", links.encode()
         if "/files/" in path:
             wheel = self.folder / name
             return ("application/zip", wheel.read_bytes()) if wheel.is_file() else None

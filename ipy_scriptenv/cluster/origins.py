@@ -65,7 +65,8 @@ def places_of(toml: str, *, folder: PurePath, markers: Mapping[str, str]) -> Pla
     more = [each["url"] for each in tables if not each.get("default") and not each.get("explicit")]
     more += uv.get("extra-index-url", ())
     flat = [each["url"] for each in tables if each.get("format") == "flat"]
-    links = [*flat, *uv.get("find-links", ())]
+    links = [each["url"] for each in tables if each["url"] in flat and not each.get("explicit")]
+    links += uv.get("find-links", ())
     sources = [*_sources(uv.get("sources", {}), named)]
     explicit: dict[str, str] = {}
     for name, marker, url in sources:
@@ -77,6 +78,7 @@ def places_of(toml: str, *, folder: PurePath, markers: Mapping[str, str]) -> Pla
             default=next((without_user(url) for url in default if _is_remote(url)), None),
             more=tuple(without_user(url) for url in more if _is_remote(url) and url not in flat),
             find_links=tuple(without_user(url) for url in links if _is_remote(url)),
+            pages=tuple(without_user(url) for url in flat if _is_remote(url)),
             no_index=bool(uv.get("no-index", False)),
             strategy=uv.get("index-strategy"),
         ),

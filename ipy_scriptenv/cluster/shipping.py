@@ -16,12 +16,14 @@ from typing import Any
 from packaging.markers import Marker
 from packaging.utils import canonicalize_name
 
-from ipy_scriptenv import environments
+from ipy_scriptenv import environments, policy
 from ipy_scriptenv.cluster.choosing import only_needed_by
 from ipy_scriptenv.cluster.origins import Places, places_of, without_user
 from ipy_scriptenv.cluster.wheels import wheel_of
-from ipy_scriptenv.environments import Context, Form
+from ipy_scriptenv.environments import Choosing, Context, Form
 from ipy_scriptenv.environments.belonging import installed_tree
+from ipy_scriptenv.environments.bundles import built_wheel
+from ipy_scriptenv.environments.resolving import resolver_options
 from ipy_scriptenv.environments.sources import read_lock
 from ipy_scriptenv.errors import EngineFailed, NoEnvironment, WrongCall
 from ipy_scriptenv.identity import EnvironmentName
@@ -245,13 +247,15 @@ class _Packing:
             index = self.places.explicit.get(name)
             return Parcel(name=name, version=version, marker=marker, index=index)
         try:
-            wheel = wheel_of(
-                distribution,
-                uv=self.context.uv(),
-                python=Path(self.record.python.base),
-                folder=self.built,
-            )
+            wheel = wheel_of(distribution, build=self._build, folder=self.built)
         except OSError as error:
             msg = f"No wheel of {name} could be made: {error.strerror}."
             raise EngineFailed(msg) from error
         return Parcel(name=name, version=version, marker=marker, wheel=wheel)
+
+    def _build(self, project: Path, folder: Path) -> Path:
+        """Build the wheel of a project, as far as the policy lets it be."""
+        record, here = self.record, _folder(self.record, self.context)
+        toml = record.block or ""
+        options = resolver_options(policy.current(), Choosing(), toml=toml, folder=here, lock=None)
+        return built_wheel(self.context, project, folder, options, python=record.python)

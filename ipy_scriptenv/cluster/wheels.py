@@ -15,6 +15,7 @@ import json
 import re
 import tempfile
 import zipfile
+from collections.abc import Callable
 from importlib.metadata import Distribution
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -24,7 +25,6 @@ from packaging.utils import canonicalize_name
 
 from ipy_scriptenv.errors import NotPortable
 from ipy_scriptenv.files import read_regular
-from ipy_scriptenv.uv import Uv
 
 __all__ = ["wheel_of"]
 
@@ -40,21 +40,23 @@ _SHEBANG = re.compile(rb"\A#!(?:/bin/sh\n'''exec'[^\n]*\n' '''|[^\n]*python[^\n]
 """The first lines of a script that an installer has led to its interpreter."""
 
 
-def wheel_of(distribution: Distribution, *, uv: Uv, python: Path, folder: Path) -> str:
+def wheel_of(
+    distribution: Distribution, *, build: Callable[[Path, Path], Path], folder: Path
+) -> str:
     """Put the wheel of an installed distribution into a folder; give the file's name.
 
     The same installation gives the same bytes.
 
-    :param python: the interpreter to build for
+    :param build: builds the wheel of a project into an empty folder, and gives the file
     :raises NotPortable: if nobody knows which files belong to it
-    :raises ScriptEnvError: if an editable project cannot be built, in the words of uv
+    :raises ScriptEnvError: if an editable project cannot be built, as *build* has it
     :raises OSError: if a file cannot be read or written
     """
     project = _editable(distribution)
     if project is None:
         return _packed(distribution, folder)
     with tempfile.TemporaryDirectory(prefix="scriptenv-") as empty:
-        wheel = uv.build(project, Path(empty), python=python)
+        wheel = build(project, Path(empty))
         with zipfile.ZipFile(wheel) as built:
             # Most build backends write times into it.
             members = {
@@ -77,11 +79,11 @@ def _editable(distribution: Distribution) -> Path | None:
 def _packed(distribution: Distribution, folder: Path) -> str:
     name = re.sub(r"[-_.]+", "_", distribution.metadata["Name"]).lower()
     stem = f"{name}-{distribution.version.replace('-', '_')}"
-    about = distribution.read_text("WHEEL")
-    if about is None or not distribution.files:
+    about, listed = distribution.read_text("WHEEL"), distribution.read_text("RECORD")
+    if about is None or not listed:
         msg = f"{distribution.metadata['Name']} was installed in a way that has no list of files."
         raise NotPortable(msg)
-    content = dict(sorted(_content(distribution, stem).items()))
+    content = dict(sorted(_content(distribution, listed, stem).items()))
     content[f"{stem}.dist-info/RECORD"] = _record(content, f"{stem}.dist-info/RECORD")
     file = f"{stem}-{_tags(about)}.whl"
     attributes = {path: 0o755 if ".data/scripts/" in path else 0o644 for path in content}
@@ -98,18 +100,21 @@ def _write(file: Path, members: dict[str, tuple[bytes, int]]) -> None:
             wheel.writestr(info, data)
 
 
-def _content(distribution: Distribution, stem: str) -> dict[str, bytes]:
-    """Read the files of a distribution, each where a wheel has it."""
+def _content(distribution: Distribution, listed: str, stem: str) -> dict[str, bytes]:
+    """Read the files of a distribution, each where a wheel has it.
+
+    :param listed: its ``RECORD``; ``Distribution.files`` would leave out what is gone
+    """
     entry_points = {
         each.name
         for group in ("console_scripts", "gui_scripts")
         for each in distribution.entry_points.select(group=group)
     }
     found = {}
-    for path in distribution.files or ():
-        place = _place(PurePosixPath(path), distribution, stem, entry_points)
+    for row in filter(None, csv.reader(listed.splitlines())):
+        place = _place(PurePosixPath(row[0]), distribution, stem, entry_points)
         if place is not None:
-            data = read_regular(Path(str(distribution.locate_file(path))), limit=_LARGEST)
+            data = read_regular(Path(str(distribution.locate_file(row[0]))), limit=_LARGEST)
             if ".data/scripts/" in place:
                 data = _SHEBANG.sub(b"#!python\n", data)
             found[place] = data
@@ -120,7 +125,7 @@ def _place(
     path: PurePosixPath, distribution: Distribution, stem: str, entry_points: set[str]
 ) -> str | None:
     """Say where a wheel has an installed file; ``None`` where an installer makes it anew."""
-    if path.suffix == ".pyc":
+    if path.parent.name == "__pycache__":
         return None
     if path.parts[0].endswith(".dist-info"):
         is_noted = str(path.relative_to(path.parts[0])) in _OF_THIS_INSTALLATION

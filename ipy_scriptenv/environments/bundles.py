@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
+from packaging.markers import Marker
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import (
     InvalidWheelFilename,
@@ -26,9 +27,10 @@ from ipy_scriptenv import policy
 from ipy_scriptenv.downloading import Login, download, logins
 from ipy_scriptenv.environments.contents import Distribution
 from ipy_scriptenv.environments.standing import Context
-from ipy_scriptenv.errors import InstallFailed, NotPortable, PolicyViolation
+from ipy_scriptenv.errors import InstallFailed, Interrupted, NotPortable, PolicyViolation
 from ipy_scriptenv.files import explained
 from ipy_scriptenv.metadata import read_toml
+from ipy_scriptenv.plan import marker_environment
 from ipy_scriptenv.record import Python
 
 __all__ = ["built_wheel", "gathered_wheels"]
@@ -70,19 +72,15 @@ def gathered_wheels(
     :raises ScriptEnvError: if a file cannot be fetched or built, or is not as locked
     """
     known = logins(block)
-    packages: dict[tuple[str, str], dict[str, Any]] = {
-        (
-            canonicalize_name(str(each.get("name"))),
-            canonicalize_version(str(each.get("version", ""))),
-        ): each
-        for each in read_toml(lock.decode(), most_bytes=None).get("package", ())
-        if isinstance(each, dict)
-    }
+    packages = _packages(lock, marker_environment(python.version))
     folder = scratch / "wheels"
     folder.mkdir()
     tags = _tags(python)
     found = []
     for each in wanted:
+        if context.cancel.is_set:
+            msg = "Packing was interrupted."
+            raise Interrupted(msg)
         name = each.name
         # A version that is told by a project's build stands in no lock.
         version = canonicalize_version(each.version)
@@ -100,6 +98,24 @@ def gathered_wheels(
         built = built_wheel(context, place, scratch / f"built-{name}", options, python=python)
         found.append(built.rename(folder / built.name))
     return tuple(found)
+
+
+def _packages(lock: bytes, markers: dict[str, str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Read the packages of a lock, by name and version.
+
+    The same version may be there twice, from two indexes, each for some systems.
+
+    :param markers: what decides which of them is for this one
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for each in read_toml(lock.decode(), most_bytes=None).get("package", ()):
+        if isinstance(each, dict):
+            name, version = str(each.get("name")), str(each.get("version", ""))
+            key = canonicalize_name(name), canonicalize_version(version)
+            texts = each.get("resolution-markers", [])
+            if not texts or any(Marker(str(text)).evaluate(markers) for text in texts):
+                found[key] = each
+    return found
 
 
 def built_wheel(

@@ -45,11 +45,16 @@ def containerfile(found: Resolvable) -> str:
     """Write the file for a source that has a lock.
 
     :raises NoLock: if it has none
-    :raises NotPortable: if it needs what is not in its folder, or would take a password along
+    :raises NotPortable: if it needs what is not in its folder, would take a password along, or is a
+        document of Quarto's
     """
     name = Path(found.source.path or "").name
     if found.lock is None:
         raise NoLock(f"`{found.source}` has no lock, which a container is built from.")
+    if name.lower().endswith(".qmd"):
+        msg = f"`{name}` is rendered by Quarto, which no image of this package has."
+        hint = "In an image with Quarto: `jupyter-scriptenv sync --frozen`, then render it."
+        raise NotPortable(msg, hint=hint)
     if without_credentials(found.toml) != found.toml:
         msg = f"The block of `{name}` holds a password or a token, and goes into the image."
         hint = "Keep it out: uv reads it from `~/.netrc`, which a build can get as a secret."
@@ -158,17 +163,19 @@ def _end(name: str, *, is_notebook: bool) -> list[str]:
 def _local(found: Resolvable, origins: tuple[Origin, ...]) -> list[str]:
     """Name the local projects, wheels and folders of wheels, relative to the source's folder.
 
-    :raises NotPortable: if one is outside of it, where no build can copy it from
+    :raises NotPortable: if one is outside of it, where no build can copy it from, or a repository
     """
     places = []
     for origin in origins:
         address = origin.address
         if address.startswith("file://"):
             address = unquote(address.removeprefix("file://"))
-        if "://" in address:
+        is_repository_here = address.startswith("git+file:")
+        if "://" in address and not is_repository_here:
             continue
         path = Path(os.path.normpath(found.folder / address))
-        if not path.is_relative_to(found.folder) or path == found.folder:
+        is_inside = path.is_relative_to(found.folder) and path != found.folder
+        if is_repository_here or not is_inside:
             msg = f"`{origin.key}` leads to `{address}`, which is not in the source's folder."
             raise NotPortable(msg, hint="A container is built from that folder alone.")
         places.append(path.relative_to(found.folder).as_posix())

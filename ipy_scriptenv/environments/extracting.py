@@ -27,8 +27,9 @@ from ipy_scriptenv.environments.manifests import (
     Manifest,
     PackedFile,
 )
-from ipy_scriptenv.errors import BadArchive, NotFound
+from ipy_scriptenv.errors import BadArchive, Interrupted, NotFound
 from ipy_scriptenv.files import explained
+from ipy_scriptenv.processes import Cancel
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -85,6 +86,7 @@ class Opened:
     lock: bytes | None = None
     _tar: tarfile.TarFile = field(repr=False)
     _stream: _Limited = field(repr=False)
+    _cancel: Cancel = field(repr=False)
     _made: set[Path] = field(default_factory=set, repr=False)
 
     def extract(self, places: Mapping[str, Path]) -> None:
@@ -93,6 +95,7 @@ class Opened:
         :param places: folders that stand, in which nobody else writes
         :raises BadArchive: if anything is not as the manifest says; what was written is worth
             nothing then
+        :raises Interrupted: if it is ended
         :raises ScriptEnvError: if it cannot be written
         """
         waiting = {file.path: file for file in self.manifest.files}
@@ -134,6 +137,9 @@ class Opened:
         source = cast("IO[bytes]", self._read(lambda: self._tar.extractfile(member)))
         digest = hashlib.sha256()
         while data := self._read(lambda: source.read(_PIECE)):
+            if self._cancel.is_set:
+                msg = "Unpacking was interrupted."
+                raise Interrupted(msg)
             digest.update(data)
             write(data)
         if digest.hexdigest() != told.sha256:
@@ -176,9 +182,10 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Opened]:
+def opened(path: Path, *, cancel: Cancel) -> Iterator[Opened]:
     """Open an archive and read its manifest; nothing is written.
 
+    :param cancel: ends what is read later
     :raises NotFound: if there is no such file
     :raises BadArchive: if it is none of ours, or damaged
     :raises NewerSchema: if a newer version wrote it
@@ -199,7 +206,7 @@ def opened(path: Path) -> Iterator[Opened]:
                 raise ValueError("its manifest is too large")
             text = cast("IO[bytes]", tar.extractfile(first)).read().decode()
             manifest = Manifest.from_json(text)
-        yield Opened(path=path, manifest=manifest, _tar=tar, _stream=stream)
+        yield Opened(path=path, manifest=manifest, _tar=tar, _stream=stream, _cancel=cancel)
 
 
 @contextlib.contextmanager

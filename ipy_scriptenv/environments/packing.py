@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from ipy_scriptenv.environments.relocking import path_warnings, refuse_credentia
 from ipy_scriptenv.environments.resolving import folder_of, resolver_options
 from ipy_scriptenv.environments.sources import read_lock, read_source
 from ipy_scriptenv.environments.standing import Context
-from ipy_scriptenv.environments.syncing import sync
+from ipy_scriptenv.environments.syncing import Synced, sync
 from ipy_scriptenv.errors import EnvironmentInUse, NoLock, NotPortable
+from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.kernels.layer import ensure_layer, find_layer
 from ipy_scriptenv.leftovers import scratch_folder
 from ipy_scriptenv.metadata import rebased_lock
@@ -56,6 +58,7 @@ class Packed:
 class _Work:
     """One packing: what stands, and where something may be built for it.
 
+    :param found: what is installed
     :param options: of uv, where it builds
     """
 
@@ -63,6 +66,7 @@ class _Work:
     source: Source
     environment: Path
     record: Record
+    found: tuple[Distribution, ...]
     lock: bytes | None
     scratch: Path
     options: tuple[str, ...]
@@ -81,7 +85,8 @@ def pack(
     """Bring a source's environment up to date, then write it into an archive.
 
     The archive names nothing of this machine, and holds no credentials and no byte code; the same
-    content gives the same bytes. Nobody changes the environment meanwhile; kernels may run.
+    content gives the same bytes. Nobody changes the environment while it is read; kernels may run.
+    While it is compressed nobody waits for that: a change is noticed then.
 
     :param target: absolute; its ending chooses how it is compressed
     :param kernel: whether the kernel layer goes with it
@@ -89,6 +94,7 @@ def pack(
     :param pin: what the source's lock means for the sync
     :raises NotPortable: if something that is installed cannot travel
     :raises NoLock: if *kind* is wheels, and the source has no lock
+    :raises EnvironmentInUse: if somebody has changed it meanwhile
     :raises ScriptEnvError: if it cannot be completed or written; nothing is at *target* then
     """
     check_target(target, replacing=replacing)
@@ -100,34 +106,61 @@ def pack(
     def tell() -> None:
         context.on_event({"event": "waiting", "for": "another change of this environment"})
 
-    store = context.store
     home = holding(context, source, None, timeout=lock_timeout(), on_wait=tell)
-    with home as (name, _held), scratch_folder(store) as scratch:
-        standing = inspect(store, name, source)
-        record = standing.record
-        sound = standing.condition is Condition.SOUND
-        if record is None or not sound or record.fingerprint != synced.record.fingerprint:
-            msg = f"The environment of `{source}` was changed by somebody else meanwhile."
-            raise EnvironmentInUse(msg, hint="Run it again.")
-        lock = read_lock(source)
-        content = None if lock is None else lock.content
-        toml, folder = record.block or "", folder_of(source)
-        options = resolver_options(
+    with scratch_folder(context.store) as scratch, contextlib.ExitStack() as held:
+        name, _ = held.enter_context(home)
+        work = _work(context, source, synced, name, scratch)
+        if kind is Kind.WHEELS:
+            # They are fetched, not read from there.
+            held.close()
+        manifest, entries = _gathered(work, kind=kind, kernel=kernel)
+        held.close()
+        context.on_event({"event": "installing", "text": f"Packing {len(entries)} files"})
+        digest = write_archive(
+            target, manifest, entries, replacing=replacing, cancel=context.cancel
+        )
+    return Packed(
+        source=source,
+        path=target,
+        manifest=manifest,
+        sha256=digest,
+        size=target.stat().st_size,
+        warnings=() if work.lock is None else path_warnings(work.lock),
+    )
+
+
+def _work(
+    context: Context, source: Source, synced: Synced, name: EnvironmentName, scratch: Path
+) -> _Work:
+    """Look at what a sync has left; the caller holds its lock.
+
+    :raises EnvironmentInUse: if that is there no more
+    """
+    standing = inspect(context.store, name, source)
+    record = standing.record
+    sound = standing.condition is Condition.SOUND
+    if record is None or not sound or record.fingerprint != synced.record.fingerprint:
+        msg = f"The environment of `{source}` was changed by somebody else meanwhile."
+        raise EnvironmentInUse(msg, hint="Run it again.")
+    lock = read_lock(source)
+    content = None if lock is None else lock.content
+    toml, folder = record.block or "", folder_of(source)
+    return _Work(
+        context=context,
+        source=source,
+        environment=standing.path,
+        record=record,
+        found=distributions(standing.path, record.python),
+        lock=content,
+        scratch=scratch,
+        options=resolver_options(
             policy.current(), Choosing(), toml=toml, folder=folder, lock=content
-        )
-        work = _Work(
-            context=context,
-            source=source,
-            environment=standing.path,
-            record=record,
-            lock=content,
-            scratch=scratch,
-            options=options,
-        )
-        return _packed(work, target, kind=kind, kernel=kernel, replacing=replacing)
+        ),
+    )
 
 
-def _packed(work: _Work, target: Path, *, kind: Kind, kernel: bool, replacing: bool) -> Packed:
+def _gathered(work: _Work, *, kind: Kind, kernel: bool) -> tuple[Manifest, list[Entry]]:
+    """Give all that goes into the archive, in its order, and what that says of it."""
     record = work.record
     layer, entries = _kernel(work) if kernel else (None, [])
     if work.lock is not None:
@@ -137,7 +170,7 @@ def _packed(work: _Work, target: Path, *, kind: Kind, kernel: bool, replacing: b
     # What stands where is decided by the path alone; two distributions may bring one file.
     whole = {entry.path: entry for entry in (*entries, *more)}
     ordered = [whole[path] for path in sorted(whole)]
-    work.context.on_event({"event": "installing", "text": f"Packing {len(ordered)} files"})
+    work.context.on_event({"event": "installing", "text": f"Reading {len(ordered)} files"})
     manifest = Manifest(
         kind=kind,
         python=PackedPython(
@@ -148,17 +181,9 @@ def _packed(work: _Work, target: Path, *, kind: Kind, kernel: bool, replacing: b
         kernel=OWN if record.kernel == OWN else layer,
         project=__version__,
         uv=uv_version(),
-        files=packed_files(ordered),
+        files=packed_files(ordered, cancel=work.context.cancel),
     )
-    digest = write_archive(target, manifest, ordered, replacing=replacing)
-    return Packed(
-        source=work.source,
-        path=target,
-        manifest=manifest,
-        sha256=digest,
-        size=target.stat().st_size,
-        warnings=() if work.lock is None else path_warnings(work.lock),
-    )
+    return manifest, ordered
 
 
 def _kernel(work: _Work) -> tuple[str | None, list[Entry]]:
@@ -175,7 +200,7 @@ def _kernel(work: _Work) -> tuple[str | None, list[Entry]]:
 def _installed(work: _Work) -> tuple[tuple[Package, ...], list[Entry]]:
     """Give what is installed; what is editable is built, and packed as if it were not."""
     python, entries, packages = work.record.python, list[Entry](), []
-    for found in distributions(work.environment, python):
+    for found in work.found:
         place, distribution = work.environment, found
         if found.editable is not None:
             place, distribution = _not_editable(work, found, found.editable)
@@ -204,12 +229,11 @@ def _not_editable(work: _Work, found: Distribution, folder: Path) -> tuple[Path,
 
 def _wheels(work: _Work) -> tuple[tuple[Package, ...], list[Entry]]:
     """Give the wheels of what is installed, by its lock."""
-    found = distributions(work.environment, work.record.python)
     reading = read_source(work.source)
     block = None if reading is None else reading.document.block
     wheels = gathered_wheels(
         rebased_lock(work.lock or b"", folder=folder_of(work.source)),
-        found,
+        work.found,
         block="" if block is None else block.toml,
         context=work.context,
         python=work.record.python,
@@ -217,4 +241,4 @@ def _wheels(work: _Work) -> tuple[tuple[Package, ...], list[Entry]]:
         options=work.options,
     )
     entries = [Entry(path=f"{WHEELS}/{wheel.name}", content=wheel) for wheel in wheels]
-    return tuple(Package(name=each.name, version=each.version) for each in found), entries
+    return tuple(Package(name=each.name, version=each.version) for each in work.found), entries

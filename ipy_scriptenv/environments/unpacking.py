@@ -109,7 +109,7 @@ def unpack(
     def tell() -> None:
         context.on_event({"event": "waiting", "for": "another change of this environment"})
 
-    with opened(archive) as found:
+    with opened(archive, cancel=context.cancel) as found:
         home = holding(context, source, None, timeout=lock_timeout(), on_wait=tell)
         with home as (name, held):
             sweep(store, name)

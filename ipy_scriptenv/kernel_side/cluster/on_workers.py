@@ -74,6 +74,8 @@ class ScriptEnvInstall(_Travelling, InstallPlugin):
             stale = await self._looked_at(scheduler)
             await asyncio.to_thread(_Install(self.shipment), keep=imported(self.shipment))
             here = {**self.shipment, "stale": stale}
+            plugins = (scheduler.nanny_plugins, scheduler.worker_plugins)
+            before = [each.get(self.name) for each in plugins]
             try:
                 for plugin, register in (
                     (_OnNanny(here), scheduler.register_nanny_plugin),
@@ -84,9 +86,11 @@ class ScriptEnvInstall(_Travelling, InstallPlugin):
                     )
                     _raise_first(answers)
             except BaseException:
-                # Workers that come later would fail in the same way.
-                scheduler.nanny_plugins.pop(self.name, None)
-                scheduler.worker_plugins.pop(self.name, None)
+                # Workers that come later would fail in the same way; they get what it was before.
+                for each, old in zip(plugins, before):
+                    each.pop(self.name, None)
+                    if old is not None:
+                        each[self.name] = old
                 raise
             if self.name in scheduler.nanny_plugins:
                 scheduler.nanny_plugins[self.name] = dumps(_OnNanny(self.shipment))
@@ -143,7 +147,13 @@ class _OnWorker(_Travelling, WorkerPlugin):
 
     async def setup(self, worker: Any) -> None:
         """Install; called by the worker."""
-        await _install_in_turn(self.shipment, worker)
+        try:
+            await _install_in_turn(self.shipment, worker)
+        except RuntimeError as error:
+            # Of one that comes later, Dask says so in that worker's log alone: tell the clients.
+            told = {"message": dumps(str(error)), "category": dumps(UserWarning)}
+            worker.log_event("warn", told)
+            raise
         importlib.invalidate_caches()
 
 
@@ -229,13 +239,14 @@ def install(packages: list[dict[str, Any]], indexes: list[str], strategy: str | 
 
     :raises RuntimeError: in the words of the installer
     """
-    by_index: dict[Any, list[str]] = {}
+    by_index: dict[tuple[str, ...], list[str]] = {}
     with tempfile.TemporaryDirectory(prefix="scriptenv-") as folder:
         wheels = []
         for each in packages:
             wheel = each.get("wheel")
             if wheel is None:
-                by_index.setdefault(each["index"], []).append(f"{each['name']}=={each['version']}")
+                places = tuple(each["index"] or indexes)
+                by_index.setdefault(places, []).append(f"{each['name']}=={each['version']}")
                 continue
             # The folder is noted with what is installed: by it the wheel is known again.
             place = os.path.join(folder, wheel["digest"])
@@ -245,8 +256,7 @@ def install(packages: list[dict[str, Any]], indexes: list[str], strategy: str | 
                 file.write(wheel["data"])
         chosen = [] if strategy is None else ["--index-strategy", strategy]
         calls: list[tuple[Any, ...]] = [
-            (pins, ["--index-url", index] if index else indexes, chosen, [])
-            for index, pins in by_index.items()
+            (pins, [*places], chosen, []) for places, pins in by_index.items()
         ]
         if wheels:
             calls.append((wheels, ["--no-index"], ["--reinstall"], ["--force-reinstall"]))
@@ -295,7 +305,7 @@ def _refuse_rivals(scheduler: Any, shipment: dict[str, Any]) -> None:
     :raises RuntimeError: if one has
     """
     wanted = {each["name"]: each for each in shipment["packages"] if _is_for_here(each)}
-    for plugin in list(scheduler.plugins.values()):
+    for name, plugin in list(scheduler.plugins.items()):
         other = getattr(plugin, "shipment", None)
         if not isinstance(other, dict) or other.get("name") in (None, shipment["name"]):
             continue
@@ -308,7 +318,7 @@ def _refuse_rivals(scheduler: Any, shipment: dict[str, Any]) -> None:
             msg = (
                 f"{other['source']} has given this cluster {each['name']} {each['version']}, "
                 f"and {shipment['source']} has {version}. Workers have one environment: use "
-                "another cluster, or the same versions."
+                f"another cluster, the same versions, or unregister `{name}` first."
             )
             raise RuntimeError(msg)
 

@@ -35,6 +35,7 @@ class Indexes:
 
     :param default: asked instead of PyPI
     :param more: asked before it
+    :param pages: those that are pages of links, whether asked for all packages or for some alone
     :param no_index: whether no index is asked, only what *find_links* has
     :param strategy: how uv chooses among several indexes, if not in its own way
     """
@@ -42,6 +43,7 @@ class Indexes:
     default: str | None = None
     more: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
+    pages: tuple[str, ...] = ()
     no_index: bool = False
     strategy: str | None = None
 
@@ -55,6 +57,14 @@ class Indexes:
         ]
         words = [word for pair in pairs for word in pair]
         return ["--no-index", *words] if self.no_index else words
+
+    def alone(self, url: str) -> list[str]:
+        """Give what pip and uv are told for what comes from one index and no other."""
+        return ["--no-index", "--find-links", url] if url in self.pages else ["--index-url", url]
+
+    def beside(self, url: str) -> list[str]:
+        """Give what they are told to ask that one too."""
+        return ["--find-links" if url in self.pages else "--extra-index-url", url]
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,7 @@ class Shipment:
                     default=indexes["default"],
                     more=tuple(indexes["more"]),
                     find_links=tuple(indexes["find_links"]),
+                    pages=tuple(indexes["pages"]),
                     no_index=indexes["no_index"],
                     strategy=indexes["strategy"],
                 ),

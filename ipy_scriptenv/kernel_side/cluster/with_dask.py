@@ -61,7 +61,7 @@ def _packages(shipment: Shipment, folder: str) -> list[dict[str, Any]]:
             "name": parcel.name,
             "version": parcel.version,
             "marker": parcel.marker,
-            "index": parcel.index,
+            "index": None if parcel.index is None else shipment.indexes.alone(parcel.index),
         }
         if parcel.wheel is not None:
             with open(os.path.join(folder, parcel.wheel), "rb") as file:

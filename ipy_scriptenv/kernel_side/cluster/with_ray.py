@@ -54,7 +54,7 @@ def runtime_env(
     explicit = dict.fromkeys(each.index for each in shipment.parcels if each.index is not None)
     options = ["--no-deps", *shipment.indexes.options]
     more = [url for url in explicit if url not in options]
-    options += [word for url in more for word in ("--extra-index-url", url)]
+    options += [word for url in more for word in shipment.indexes.beside(url)]
     # The versions are pinned, and Ray asks for all of them at once.
     strategy = "unsafe-best-match" if explicit else shipment.indexes.strategy
     if strategy is not None and installer == "uv":

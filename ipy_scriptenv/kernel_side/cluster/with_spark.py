@@ -49,29 +49,35 @@ def conf(
     :param folder: where the shipment's wheels are
     :param archive: the file to write
     :param with_python: whether the interpreter goes along; ``None``: if uv has installed it
-    :raises Failed: if the system is Windows, or the archive cannot be written
+    :raises Failed: if the system is Windows, or the archive cannot be written, or not be named so
     """
     if os.name != "posix":
         raise wrong_call("Spark's executors run no environment of Windows.", "Pack it on Linux.")
     if not archive.endswith((".tar.gz", ".tgz")):
         raise wrong_call(f"`{archive}` is no name of a `.tar.gz`.", "Spark unpacks it by its name.")
+    place = os.path.abspath(archive)
+    if set(place) & set(",#"):
+        msg = f"`{place}` holds a comma or a hash, at which Spark would cut it."
+        raise wrong_call(msg, "Give the archive another name, or another folder.")
     prefix = os.path.dirname(os.path.dirname(os.path.realpath(shipment.base)))
     if with_python is None:
         with_python = _STANDALONE.match(os.path.basename(prefix)) is not None
     packing = _Packing(shipment=shipment, folder=folder, prefix=prefix)
-    temporary = f"{archive}.part"
+    # Two at once, each with its own, and nothing that stands there.
+    temporary = f"{archive}.{os.urandom(4).hex()}.part"
     try:
-        with open(temporary, "wb") as raw, _written(raw) as tar:
+        with open(temporary, "xb") as raw, _written(raw) as tar:
             packing.write(tar, with_python=with_python)
         os.replace(temporary, archive)
     except OSError as error:
-        raise wrong_call(f"`{archive}` could not be written: {error.strerror}.", "") from None
+        reason = error.strerror or str(error)
+        raise wrong_call(f"`{archive}` could not be written: {reason}.", "") from None
     finally:
         with contextlib.suppress(OSError):
             os.remove(temporary)
     os.environ["PYSPARK_PYTHON"] = _PYTHON
     return {
-        "spark.archives": f"{os.path.abspath(archive)}#{NAME}",
+        "spark.archives": f"{place}#{NAME}",
         "spark.pyspark.python": _PYTHON,
     }
 
