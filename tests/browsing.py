@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +44,11 @@ SCREENSHOTS = os.environ.get("SCRIPTENV_SCREENSHOTS")  # a test's home clears it
 
 
 @pytest.fixture
-def page(browser: Browser) -> Page:
-    return new_page(browser)
+def page(browser: Browser) -> Iterator[Page]:
+    """Open a page, and close all that are open when the test ends."""
+    yield new_page(browser)
+    for each in browser.contexts:
+        each.close()
 
 
 def new_page(browser: Browser) -> Page:

@@ -150,6 +150,11 @@ def test_what_cannot_be_read_is_told_at_once(lab: JupyterServer) -> None:
     assert answer.status == 400
     problems = {each["key"]: each["message"] for each in answer.body["error"]["problems"]}
     assert problems.keys() >= {"path", "given", "words"}
+    for words in (3, True, {"0": "alpha"}, ["\ud800"]):
+        for edit in ("add", "change", "python"):
+            asked = {"verb": "edit", "edit": edit, "path": "nb.ipynb", "words": words}
+            answer = ask(lab, "POST", "tasks", asked)
+            assert (answer.status, answer.code) == (400, "wrong-call"), asked
     for body in (b"{", b"[]", b"", b'"x"', b"null"):
         for path in ("tasks", "environment", "check"):
             answer = ask(lab, "POST", path, body)

@@ -199,7 +199,7 @@ def row_of(lab: JupyterServer, source: str) -> Json:
 
 def test_names_pythons_and_words_are_known_without_network(lab: JupyterServer) -> None:
     sync(write_notebook(lab.root / "names.ipynb", block("gamma", "with-entry-point")))
-    for prefix, names in [("Alp", ["alpha"]), ("with_e", ["with-entry-point"]), ("not a", [])]:
+    for prefix, names in [("Alp", ["alpha"]), ("with__e", ["with-entry-point"]), ("not a", [])]:
         assert ask(lab, "GET", "names", prefix=prefix).body == {"names": names}
     assert "gamma" in ask(lab, "GET", "names").body["names"]
 

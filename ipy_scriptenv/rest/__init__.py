@@ -17,8 +17,9 @@ def register(app: Any) -> None:
 
     :param app: the server's ``ServerApp``
     """
+    from ipy_scriptenv.rest.begun import telling_all
     from ipy_scriptenv.rest.handlers import handlers
     from ipy_scriptenv.rest.tasks import Tasks
 
-    tasks = Tasks(log=app.log)
+    tasks = Tasks(log=app.log, on_begin=telling_all(app.event_logger))
     app.web_app.add_handlers(".*$", handlers(app.base_url, tasks))

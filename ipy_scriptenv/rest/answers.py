@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ipy_scriptenv import card, environments, present
+from packaging.utils import canonicalize_name
+
+from ipy_scriptenv import card, environments, present_lists
 from ipy_scriptenv.environments import Context, Listed
 from ipy_scriptenv.errors import NoEnvironment
 from ipy_scriptenv.rest.asking import Asked
@@ -101,7 +103,7 @@ def environment(
 def listing(paths: ContentsPaths, *, sizes: bool) -> dict[str, Any]:
     """Give every environment, with the contents path of its source, and totals."""
     listed = environments.list_environments(context=Context(), sizes=sizes)
-    answer = present.list_json(listed)
+    answer = present_lists.list_json(listed)
     for row in answer["environments"]:
         row["contents_path"] = paths.of(row["source"])
     total = sum(each.size or 0 for each in listed) if sizes else None
@@ -126,7 +128,7 @@ def known_names() -> list[str]:
 
 def names(known: list[str], prefix: str) -> dict[str, Any]:
     """Choose names for a completion: that very one, those that begin so, those that hold it."""
-    begun = prefix.strip().lower().replace("_", "-").replace(".", "-")
+    begun = canonicalize_name(prefix.strip())
     same = [name for name in known if name == begun]
     begin = [name for name in known if name.startswith(begun) and name != begun]
     hold = [name for name in known if begun in name and not name.startswith(begun)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +98,7 @@ _NEEDS = {
 }
 _EDITS = ("add", "remove", "change", "python")
 _OLD_AND_NEW = 2
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 def read_asked(body: Any) -> Asked:
@@ -118,9 +120,11 @@ def read_asked(body: Any) -> Asked:
     ]
     if verb is TaskVerb.EDIT and fields.get("edit") not in (None, *_EDITS):
         problems.append(Problem(key="edit", message=f"it must be one of {', '.join(_EDITS)}"))
-    if fields.get("edit") == "python" and len(fields.get("words") or ()) > 1:
+    words = fields.get("words")
+    number = len(words) if isinstance(words, list) else 0
+    if fields.get("edit") == "python" and number > 1:
         problems.append(Problem(key="words", message="`python` takes one version or range"))
-    if fields.get("edit") == "change" and len(fields.get("words") or ()) != _OLD_AND_NEW:
+    if fields.get("edit") == "change" and number != _OLD_AND_NEW:
         problems.append(Problem(key="words", message="`change` takes the old one and the new one"))
     problems += _about_place(verb, fields)
     if problems:
@@ -207,9 +211,12 @@ def _is(kind: type, value: object) -> bool:
 
 
 def _is_list(value: object) -> bool:
-    return value is None or (
-        isinstance(value, list) and all(isinstance(each, str) for each in value)
-    )
+    return value is None or (isinstance(value, list) and all(map(_is_word, value)))
+
+
+def _is_word(value: object) -> bool:
+    """Say whether something can be a word of a command line: half a character cannot."""
+    return isinstance(value, str) and not _HALVES.search(value)
 
 
 def _wrong(problems: list[Problem]) -> WrongCall:

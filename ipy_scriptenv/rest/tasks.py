@@ -98,10 +98,13 @@ class Task:
 
 
 class Tasks:
-    """The tasks of one server: one at a time for a place, and a few at a time in all."""
+    """The tasks of one server: one at a time for a place, and a few at a time in all.
 
-    def __init__(self, *, log: Any) -> None:
-        self._log = log
+    :param on_begin: is told of each
+    """
+
+    def __init__(self, *, log: Any, on_begin: Callable[[Task], None]) -> None:
+        self._log, self._on_begin = log, on_begin
         self._tasks: dict[str, Task] = {}
         self._threads: dict[str, threading.Thread] = {}
         # Jupyter's server tells of its end to extensions that are apps, and to no other.
@@ -127,8 +130,9 @@ class Tasks:
         thread = threading.Thread(
             target=self._run, args=(task, work), name=f"scriptenv-{verb}", daemon=True
         )
+        thread.start()  # or it raises; its end is told on this loop, so after what follows
         self._tasks[task.id], self._threads[task.id] = task, thread
-        thread.start()
+        self._on_begin(task)
         return task
 
     def get(self, task_id: str) -> Task | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ipy_scriptenv import environments, explaining, present, present_locks
+from ipy_scriptenv import environments, explaining, present, present_lists, present_locks
 from ipy_scriptenv.environments import (
     ALL_PACKAGES,
     Choosing,
@@ -176,6 +176,6 @@ def _prune(asked: Asked, context: Context) -> dict[str, Any]:
     kept: list[tuple[Item, str]] = []
     if not asked.dry_run:
         items, kept = environments.prune(items, context=context)
-    answer = present.prune_json(items, dry_run=asked.dry_run)
+    answer = present_lists.prune_json(items, dry_run=asked.dry_run)
     answer["kept"] = [{"name": item.name, "reason": why} for item, why in kept]
     return told(answer)

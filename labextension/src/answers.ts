@@ -69,12 +69,13 @@ export interface IEnvironment {
 export interface IListed {
   readonly name: string;
   readonly path: string;
-  readonly source: string;
+  /** Null where a damaged record does not tell it. */
+  readonly source: string | null;
   readonly state: string;
   readonly python_version: string | null;
   readonly last_used: string | null;
   readonly in_use: unknown;
-  readonly packages: number;
+  readonly packages: number | null;
   readonly bytes: number | null;
   /** Where the server's contents have it, or null. */
   readonly contents_path: string | null;

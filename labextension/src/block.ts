@@ -7,6 +7,9 @@
 
 const OPENING = '# /// script';
 const CLOSING = '# ///';
+/** The halves of a character that takes two units of a text, such as an emoji. */
+const HIGH = /[\ud800-\udbff]/;
+const LOW = /[\udc00-\udfff]/;
 const ANY_OPENING = /^# \/\/\/ [A-Za-z0-9-]+$/;
 
 /** A block, as it stands in the text of a cell. */
@@ -19,37 +22,65 @@ export interface IBlock {
   readonly endLine: number;
 }
 
+/** The blocks that a cell has. */
+interface IFound {
+  readonly blocks: readonly IBlock[];
+  /** Whether one is opened before any other and never closed. */
+  readonly isUnclosed: boolean;
+}
+
 /**
- * Give the block of a code cell; null without one, and where it is not closed.
+ * Give the block of a code cell; null without one, and where it cannot be told.
  *
  * A cell that begins with a cell magic (`%%`) has none.
  */
 export function blockOfCell(source: string): IBlock | null {
+  const { blocks, isUnclosed } = blocksOf(source);
+  return isUnclosed || blocks.length !== 1 ? null : blocks[0];
+}
+
+/** Find the blocks of a cell, by the very rule of the server and the kernel. */
+function blocksOf(source: string): IFound {
+  const blocks: IBlock[] = [];
   if (!source.includes(OPENING) || source.trimStart().startsWith('%%')) {
-    return null;
+    return { blocks, isUnclosed: false };
   }
-  const lines = source.split(/\r?\n/);
-  for (let line = 0; line < lines.length; line++) {
-    if (lines[line] !== OPENING) {
+  const lines = source.replace(/^\ufeff/, '').split(/\r?\n/);
+  let line = 0;
+  while (line < lines.length) {
+    if (!ANY_OPENING.test(lines[line])) {
+      line++;
       continue;
     }
-    const endLine = closingOf(lines, line);
-    if (endLine !== null) {
-      const content = lines.slice(line + 1, endLine).map(each => `${each.slice(2)}\n`);
-      return { toml: content.join(''), line, endLine };
+    const { end, closing } = runOf(lines, line);
+    if (closing === null) {
+      if (blocks.length === 0 && lines.slice(line, end).includes(OPENING)) {
+        return { blocks, isUnclosed: true };
+      }
+      line = end;
+      continue;
     }
+    if (lines[line] === OPENING) {
+      const content = lines.slice(line + 1, closing).map(each => `${each.slice(2)}\n`);
+      blocks.push({ toml: content.join(''), line, endLine: closing });
+    }
+    line = closing + 1;
   }
-  return null;
+  return { blocks, isUnclosed: false };
 }
 
 /**
- * Give the line that closes the block that is opened in line `opening`, or null.
+ * Give the line behind the run of comments that is opened in line `opening`, and its closing line.
  *
- * By PEP 723 it is the last one of the run of comments, unless another block opens below it.
+ * By PEP 723 that is the last one of the run, unless another block opens below it.
  */
-function closingOf(lines: readonly string[], opening: number): number | null {
+function runOf(
+  lines: readonly string[],
+  opening: number
+): { readonly end: number; readonly closing: number | null } {
   let closing: number | null = null;
-  for (let line = opening + 1; line < lines.length; line++) {
+  let line = opening + 1;
+  for (; line < lines.length; line++) {
     const text = lines[line];
     if (text !== '#' && !text.startsWith('# ')) {
       break;
@@ -61,7 +92,7 @@ function closingOf(lines: readonly string[], opening: number): number | null {
       closing = line;
     }
   }
-  return closing;
+  return { end: line, closing };
 }
 
 /** A replacement of the characters from `start` to before `end`. */
@@ -91,6 +122,13 @@ export function difference(before: string, after: string): IReplacement | null {
     before[before.length - 1 - same] === after[after.length - 1 - same]
   ) {
     same++;
+  }
+  // A character of two units is replaced whole: half of one would be stored as no character at all.
+  if (start > 0 && HIGH.test(before[start - 1])) {
+    start--;
+  }
+  if (same > 0 && LOW.test(before[before.length - same])) {
+    same--;
   }
   return {
     start,
@@ -132,21 +170,18 @@ export function cellToWrite(
 
 /** Say what is wrong with a notebook's blocks, as far as an edit must know it; null if nothing is. */
 export function blockProblem(cells: readonly ICodeCell[]): string | null {
-  if (cells.filter(cell => blockOfCell(cell.source) !== null).length > 1) {
-    return 'This notebook has more than one block. Remove all but one.';
+  const found = cells.map(cell => blocksOf(cell.source));
+  if (found.some(each => each.isUnclosed)) {
+    return 'A block is opened and not closed: its last line is missing.';
   }
-  const opened = cells.filter(cell => !cell.source.trimStart().startsWith('%%'));
-  const isOpen = (cell: ICodeCell): boolean =>
-    cell.source.includes(OPENING) &&
-    cell.source.split(/\r?\n/).includes(OPENING) &&
-    blockOfCell(cell.source) === null;
-  return opened.some(isOpen) ? 'A block is opened and not closed: its last line is missing.' : null;
+  const number = found.reduce((sum, each) => sum + each.blocks.length, 0);
+  return number > 1 ? 'This notebook has more than one block. Remove all but one.' : null;
 }
 
 /** Give the cell with a block, if there is one and no other. */
 export function onlyBlock<T extends ICodeCell>(cells: readonly T[]): T | null {
-  const found = cells.filter(cell => blockOfCell(cell.source) !== null);
-  return found.length === 1 ? found[0] : null;
+  const found = cells.filter(cell => blocksOf(cell.source).blocks.length > 0);
+  return found.length === 1 && blockOfCell(found[0].source) !== null ? found[0] : null;
 }
 
 /**

@@ -73,11 +73,12 @@ function Header(props: {
 }): React.JSX.Element {
   const { cell, environment } = props;
   const { shown } = environment;
-  const [isFolded, setIsFolded] = React.useState(cell.inputHidden);
+  const [, draw] = React.useReducer((count: number) => count + 1, 0);
+  const isFolded = cell.inputHidden; // JupyterLab has ways of its own to fold a cell
   const Caret = isFolded ? caretRightIcon : caretDownIcon;
   const fold = (): void => {
-    cell.inputHidden = !isFolded;
-    setIsFolded(!isFolded);
+    cell.inputHidden = !cell.inputHidden;
+    draw();
   };
   return (
     <>

@@ -86,12 +86,17 @@ export class KernelChannel implements IDisposable {
     Signal.clearData(this);
   }
 
-  /** Try to open the comm, unless it stands or the kernel has refused it since its start. */
+  /**
+   * Try to open the comm, unless it stands or the kernel has refused it since its start.
+   *
+   * Of a page's connections to one kernel (a console's, another notebook's) one alone has comms.
+   */
   private _open(): void {
     const isThere = this._comm !== null && !this._comm.isDisposed;
     if (
       isThere ||
       !this._hasUs ||
+      !this._kernel.handleComms ||
       this._isRefused ||
       this._kernel.connectionStatus !== 'connected'
     ) {

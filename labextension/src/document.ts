@@ -22,9 +22,17 @@ export class NotebookDocument {
   /** @param panel - a notebook that is open; its document may still be loading */
   constructor(panel: NotebookPanel) {
     this._panel = panel;
+    void panel.context.ready.then(() => {
+      this._keepLock();
+      // Saved, or loaded from the disk again: from then on both hold the same.
+      panel.context.model?.stateChanged.connect((model, { name }) => {
+        if (name === 'dirty' && !model.dirty) {
+          this._keepLock();
+        }
+      });
+    });
     panel.context.saveState.connect((_, state) => {
       if (state === 'completed') {
-        this._hasUnsavedLock = false;
         this._saved.emit();
       }
     });
@@ -37,7 +45,7 @@ export class NotebookDocument {
 
   /** Whether the notebook has got a lock that its file does not hold yet. */
   get hasUnsavedLock(): boolean {
-    return this._hasUnsavedLock;
+    return this.lock !== null && this.lock !== this._savedLock;
   }
 
   /** Its path, as Jupyter's server knows it. */
@@ -117,7 +125,6 @@ export class NotebookDocument {
     const shared = this._panel.context.model.sharedModel;
     if (shared.getMetadata(LOCK) !== lock) {
       shared.setMetadata(LOCK, lock);
-      this._hasUnsavedLock = true;
     }
     return true;
   }
@@ -136,6 +143,10 @@ export class NotebookDocument {
     return true;
   }
 
+  private _keepLock(): void {
+    this._savedLock = this.lock;
+  }
+
   private _codeCells(): ICodeCell[] {
     const shared = this._panel.context.model?.sharedModel;
     if (!shared) {
@@ -148,5 +159,5 @@ export class NotebookDocument {
 
   private readonly _panel: NotebookPanel;
   private readonly _saved = new Signal<this, void>(this);
-  private _hasUnsavedLock = false;
+  private _savedLock: string | null = null;
 }

@@ -61,13 +61,15 @@ export class NotebookEnvironment extends WatchedEnvironment {
 
   /** Build the environment anew, with the kernel shut down meanwhile. */
   async rebuild(): Promise<void> {
-    const work = (): Promise<void> => this._complete('rebuild', this._given());
+    const given = this._given(); // refused, if at all, while the kernel still runs
+    const work = (): Promise<void> => this._complete('rebuild', given);
     await (this.isRunning ? withoutKernel(this.session, work) : work());
   }
 
   /** Switch the kernelspec of this notebook on or off. */
   async register(isWanted: boolean): Promise<void> {
     await this._run(isWanted ? 'register' : 'unregister', {});
+    await this.session.specsManager.refreshSpecs(); // or the kernel picker follows a minute later
   }
 
   /** End the operation that goes on, and the uv that works for it. */
@@ -81,9 +83,7 @@ export class NotebookEnvironment extends WatchedEnvironment {
     let before: string | null;
     let result: IEditResult;
     do {
-      if (this.document.problem !== null) {
-        return; // it is shown, and a new block beside it would make things worse
-      }
+      this._checkBlock(); // a new one beside it would make things worse
       before = this.document.blockCell;
       const asked = { ...options, cell: before, lock: this.document.lock };
       result = await this._run<IEditResult>(verb, asked, false);
@@ -108,7 +108,17 @@ export class NotebookEnvironment extends WatchedEnvironment {
     }
   }
 
+  /** @throws Refused - where it cannot be told what is declared: all would seem to be superfluous */
+  private _checkBlock(): void {
+    const { problem } = this.document;
+    if (problem !== null) {
+      void this.refresh(); // which shows it
+      throw new Refused(0, 'bad-block', problem);
+    }
+  }
+
   private _given(): Record<string, unknown> {
+    this._checkBlock();
     return { block: this.document.block, lock: this.document.lock, given: true };
   }
 
@@ -122,7 +132,7 @@ export class NotebookEnvironment extends WatchedEnvironment {
       looks = isLast;
       return result;
     } catch (error) {
-      this._takeUp(error instanceof Refused ? error.task : null);
+      this.takeUp(error instanceof Refused ? error.task : null);
       throw error;
     } finally {
       if (looks) {

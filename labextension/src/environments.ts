@@ -1,20 +1,33 @@
 /** The environments of all notebooks that are open, and which one is in front. */
 
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
+import type { Event } from '@jupyterlab/services';
 import { Signal, type ISignal } from '@lumino/signaling';
 
 import { NotebookEnvironment } from './environment.js';
 
+/** What the server tells when any window has had it begin a task (docs/contract.md, "REST"). */
+const TASK_BEGUN = 'urn:ipy-scriptenv:task-begun:v1';
+
 /** One model for each notebook panel, made when it is first asked for. */
 export class Environments {
-  /** @param tracker - the notebooks that are open */
-  constructor(tracker: INotebookTracker) {
+  /**
+   * @param tracker - the notebooks that are open
+   * @param events - those of the server
+   */
+  constructor(tracker: INotebookTracker, events: Event.IManager) {
     this._tracker = tracker;
     tracker.widgetAdded.connect((_, panel) => this.of(panel));
     tracker.currentChanged.connect(this._onCurrent, this);
     tracker.forEach(panel => this.of(panel));
     this._onCurrent();
-    // Another window, a terminal: whatever has changed meanwhile is seen when one comes back.
+    events.stream.connect((_, { schema_id, path, task, verb }) => {
+      if (schema_id === TASK_BEGUN) {
+        const meant = this.all.filter(each => each.document.path === path);
+        meant.forEach(each => each.takeUp(String(task), String(verb)));
+      }
+    });
+    // A terminal, another server: whatever has changed meanwhile is seen when one comes back.
     window.addEventListener('focus', () => this._current?.refreshSoon());
   }
 

@@ -24,7 +24,7 @@ export const environments: JupyterFrontEndPlugin<Environments> = {
     tracker: INotebookTracker,
     toolbars: IToolbarWidgetRegistry | null
   ): Environments => {
-    const all = new Environments(tracker);
+    const all = new Environments(tracker, app.serviceManager.events);
     const open = (): void => void app.commands.execute(Commands.open);
     toolbars?.addFactory<NotebookPanel>('Notebook', 'scriptenv', panel =>
       toolbarIndicator(all.of(panel), open)

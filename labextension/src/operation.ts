@@ -37,7 +37,7 @@ export class Operation {
 
   /** How far it has come. */
   get work(): IWork {
-    return workOf(this._progress);
+    return workOf(this._progress, this.verb);
   }
 
   /** Its log, a line each. */

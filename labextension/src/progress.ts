@@ -40,15 +40,29 @@ export function after(progress: IProgress, event: IEvent): IProgress {
   return { ...going, sentence: text || progress.sentence, step: '', downloads: new Map() };
 }
 
-/** Give the state as the words of a line, and as numbers where something is downloaded. */
-export function workOf(progress: IProgress): IWork {
+/** What an operation is about until the server says more; any other completes the environment. */
+const ABOUT: Record<string, string> = {
+  delete: 'Deleting the environment',
+  edit: 'Working out the change',
+  lock: 'Locking',
+  move: 'Moving the environment',
+  prune: 'Looking for what nobody would miss',
+  record: 'Working out the change'
+};
+
+/**
+ * Give the state as the words of a line, and as numbers where something is downloaded.
+ *
+ * @param verb - the server's name for what is done
+ */
+export function workOf(progress: IProgress, verb: string): IWork {
   if (progress.waitsFor) {
     return { text: `Waiting for ${progress.waitsFor} …`, done: null, of: null };
   }
   const { size } = progress.downloads;
   const done = [...progress.downloads.values()].filter(Boolean).length;
   const step = size > 0 ? `${done} of ${size} downloaded` : progress.step;
-  const sentence = progress.sentence || 'Completing the environment';
+  const sentence = progress.sentence || (ABOUT[verb] ?? 'Completing the environment');
   const text = step ? `${sentence} … ${step}` : `${sentence} …`;
   return { text, done: size > 0 ? done : null, of: size > 0 ? size : null };
 }

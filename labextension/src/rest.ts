@@ -35,7 +35,7 @@ export class Refused extends Error {
 
   /** What happened and what to do, for people. */
   get sentence(): string {
-    const places = this.problems.map(each => each.message);
+    const places = this.problems.map(each => each.message.replace(/[^.!?]$/, '$&.'));
     return [this.message, ...places, this.hint].filter(Boolean).join(' ');
   }
 }
@@ -85,31 +85,55 @@ export async function cancelTask(id: string): Promise<void> {
   await request('DELETE', `tasks/${encodeURIComponent(id)}`).catch(() => undefined);
 }
 
+/** Milliseconds before each new try to reach a task whose connection was lost. */
+const PAUSES = [200, 500, 1000, 2000, 4000, 8000];
+
 /**
- * Listen to a task until it ends.
+ * Listen to a task until it ends, also where the connection is lost in between.
  *
- * @param hear - called for each event, those before this call included
+ * @param hear - called once for each event, those before this call included
  * @returns the task's result, for `done`
- * @throws Refused - for `error`, and where the connection is lost
+ * @throws Refused - for `error`, and where the task cannot be reached again
  */
-export function followTask<T>(id: string, hear: (event: IEvent) => void): Promise<T> {
+export async function followTask<T>(id: string, hear: (event: IEvent) => void): Promise<T> {
+  let heard = 0;
+  for (let tries = 0; tries <= PAUSES.length; tries++) {
+    let number = 0;
+    const last = await listen(id, event => {
+      // Each connection tells all from the first one on.
+      if (++number > heard) {
+        heard = number;
+        tries = 0;
+        hear(event);
+      }
+    });
+    if (last?.event === 'done') {
+      return last.result as T;
+    }
+    if (last !== null) {
+      throw refusalOf(last);
+    }
+    await new Promise(resolve => window.setTimeout(resolve, PAUSES[tries]));
+  }
+  throw new Refused(0, '', 'The connection to the server was lost.');
+}
+
+/** Listen to a task over one connection; gives the last event, null where that did not come. */
+function listen(id: string, hear: (event: IEvent) => void): Promise<IEvent | null> {
   const settings = ServerConnection.makeSettings();
   const query = settings.appendToken ? `?token=${encodeURIComponent(settings.token)}` : '';
   const address = URLExt.join(settings.wsUrl, ROOT, 'tasks', encodeURIComponent(id), 'events');
   const socket = new settings.WebSocket(address + query);
-  return new Promise<T>((resolve, reject) => {
+  return new Promise(resolve => {
     socket.onmessage = message => {
       const event = JSON.parse(String(message.data)) as IEvent;
       hear(event);
-      if (event.event === 'done') {
-        resolve(event.result as T);
-        socket.close();
-      } else if (event.event === 'error') {
-        reject(refusalOf(event));
+      if (event.event === 'done' || event.event === 'error') {
+        resolve(event);
         socket.close();
       }
     };
-    socket.onclose = () => reject(new Refused(0, '', 'The connection to the server was lost.'));
+    socket.onclose = () => resolve(null);
   });
 }
 

@@ -49,7 +49,7 @@ function addActions(
   palette: ICommandPalette | null
 ): void {
   const isIdle = (each: NotebookEnvironment): boolean =>
-    each.info !== null && each.operation?.isRunning !== true;
+    each.info !== null && !each.document.isReadOnly && each.operation?.isRunning !== true;
   const actions: readonly [
     string,
     string,

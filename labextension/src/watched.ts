@@ -145,7 +145,7 @@ export class WatchedEnvironment implements IDisposable {
       this._refusal = null;
       this._isServerAbsent = false;
       this._serverIsNewer = true;
-      this._takeUp(info.task);
+      this.takeUp(info.task);
     } catch (error) {
       if (asked !== this._asked || !(error instanceof Refused)) {
         return;
@@ -168,10 +168,17 @@ export class WatchedEnvironment implements IDisposable {
     return { state, reason: reason ?? '', changes };
   }
 
-  /** Show a task that was begun by another window, or before the page was loaded anew. */
-  protected _takeUp(task: string | null): void {
-    if (task !== null && !this._operation?.isRunning && this._operation?.id !== task) {
-      const operation = this._begin(new Operation('sync', task));
+  /**
+   * Show a task that was begun by another window, or before the page was loaded anew.
+   *
+   * @param verb - what it does, where that is known
+   */
+  takeUp(task: string | null, verb = 'sync'): void {
+    const last = this._operation;
+    // One that has ended here is over; one that was lost may be reached again.
+    const isOver = last?.id === task && last.failure?.status !== 0;
+    if (task !== null && !last?.isRunning && !isOver && !this._isDisposed) {
+      const operation = this._begin(new Operation(verb, task));
       void operation
         .follow()
         .catch(() => undefined)

@@ -6,12 +6,16 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.browsing import another_python, page, picture
-from tests.conftest import Home, Layers, shared_home
+from tests.conftest import Home, Layers, running_browser, shared_home
 from tests.jupyter_server import JupyterServer, running_lab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 __all__ = ["another_python", "page", "picture"]  # fixtures
 
@@ -44,3 +48,10 @@ def lab(home: Home) -> Iterator[JupyterServer]:
     option = "--LabApp.expose_app_in_browser=True"
     with running_lab(home.path.parent / "demo", option) as server:
         yield server
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Run one browser for all tests here."""
+    with running_browser() as browser:
+        yield browser

@@ -13,7 +13,7 @@ from tests.lab.panel import open_panel, press, show, wait_for_state
 from tests.stage import environment_of, sync, write_notebook
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 SETTINGS = "lab/api/settings/ipy-scriptenv:plugin"
 
@@ -23,13 +23,15 @@ def test_all_environments_are_listed_opened_moved_deleted_and_pruned(
 ) -> None:
     paths = {
         name: write_notebook(lab.root / "all" / f"{name}.ipynb", BLOCK, "1")
-        for name in ("kept", "unwanted", "old", "orphan")
+        for name in ("kept", "unwanted", "old", "orphan", "twin/kept", "damaged")
     }
     for path in paths.values():
         sync(path)
     new = paths["old"].rename(lab.root / "all" / "new.ipynb")
     orphan = environment_of(paths["orphan"])
     paths["orphan"].unlink()
+    damaged = environment_of(paths["damaged"])
+    (damaged / "scriptenv.json").write_text("{")
     show(page, lab, "all/kept.ipynb", BLOCK, "1")
     panel = open_panel(page)
     panel.get_by_role("tab", name="All environments").click()
@@ -37,20 +39,21 @@ def test_all_environments_are_listed_opened_moved_deleted_and_pruned(
     row = panel.get_by_role("list", name="Environments").get_by_role("listitem")
     row.filter(has_text="orphan.ipynb").get_by_text("orphan", exact=True).wait_for()
     assert panel.get_by_role("button", name="orphan.ipynb", exact=True).count() == 0
+    # Of two with one name, the folder is told; a damaged one has no name but its own.
+    panel.get_by_text(f"{lab.root / 'all' / 'twin'}/", exact=False).wait_for()
+    twins = panel.get_by_role("button", name=re.compile("Delete the environment of .*kept.ipynb"))
+    assert len({each.get_attribute("title") for each in twins.all()}) == 2
+    assert panel.get_by_role("button", name=f"Move the environment of {damaged.name}").is_disabled()
     picture(page, "all")
+    delete(panel, damaged.name)
+    assert not damaged.exists()
 
-    press(panel, "Delete the environment of unwanted.ipynb")
-    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    row.filter(has_text="unwanted.ipynb").wait_for(state="detached")
+    delete(panel, "unwanted.ipynb")
     assert not environment_of(paths["unwanted"]).exists()
 
-    press(panel, "Move the environment of old.ipynb")
-    page.get_by_role("dialog").locator("input").fill("all/nowhere.ipynb")
-    press(page.get_by_role("dialog"), "Move")
+    move(panel, "old.ipynb", "all/nowhere.ipynb")
     panel.get_by_role("alert").get_by_text("nowhere.ipynb").wait_for()
-    press(panel, "Move the environment of old.ipynb")
-    page.get_by_role("dialog").locator("input").fill("all/new.ipynb")
-    press(page.get_by_role("dialog"), "Move")
+    move(panel, "old.ipynb", "all/new.ipynb")
     panel.get_by_role("button", name="new.ipynb", exact=True).wait_for()
     assert environment_of(new).exists()
 
@@ -70,17 +73,38 @@ def test_all_environments_are_listed_opened_moved_deleted_and_pruned(
     press(dialog, "Ok")
 
     panel.get_by_role("searchbox", name="Filter the environments").fill("new")
-    panel.get_by_role("button", name="kept.ipynb", exact=True).wait_for(state="detached")
+    panel.get_by_role("button", name="kept.ipynb", exact=True).first.wait_for(state="detached")
     press(panel, "new.ipynb")
     page.get_by_role("tab", name="new.ipynb").wait_for()
     panel.get_by_role("tab", name="This notebook").click()
     panel.get_by_role("heading", name="new.ipynb").wait_for()
     wait_for_state(panel, "in sync")
 
-    page.keyboard.press("ControlOrMeta+Shift+C")
-    page.locator("#modal-command-palette input").fill("Lock the Environment")
-    page.locator("#modal-command-palette li", has_text="Lock the Environment").click()
+    choose_command(page, "Lock the Environment")
     panel.get_by_text("in the notebook, not saved yet").wait_for()
+
+
+def choose_command(page: Page, words: str) -> None:
+    """Choose a command in the palette."""
+    page.keyboard.press("ControlOrMeta+Shift+C")
+    page.locator("#modal-command-palette input").fill(words)
+    page.locator("#modal-command-palette li", has_text=words).click()
+
+
+def delete(panel: Locator, name: str) -> None:
+    """Delete an environment, and wait until it is listed no more."""
+    press(panel, f"Delete the environment of {name}")
+    press(panel.page.get_by_role("dialog"), "Delete")
+    row = panel.get_by_role("list", name="Environments").get_by_role("listitem")
+    row.filter(has_text=name).wait_for(state="detached")
+
+
+def move(panel: Locator, name: str, new: str) -> None:
+    """Ask for an environment to be another file's."""
+    press(panel, f"Move the environment of {name}")
+    dialog = panel.page.get_by_role("dialog")
+    dialog.locator("input").fill(new)
+    press(dialog, "Move")
 
 
 def test_the_kernels_of_notebooks_leave_the_picker_where_a_setting_says_so(
@@ -97,3 +121,14 @@ def test_the_kernels_of_notebooks_leave_the_picker_where_a_setting_says_so(
     page.reload()
     wait_for_state(open_panel(page), "in sync")
     assert kernelspec_of(path) not in lab.kernelspecs(), "it stays out until it is asked for"
+
+    page.evaluate("jupyterapp.commands.execute('settingeditor:open', {query: 'Environments of'})")
+    switch = page.locator("input[type=checkbox][id$=plugin_register]")
+    picker = f"{kernelspec_of(path)!r} in jupyterapp.serviceManager.kernelspecs.specs.kernelspecs"
+    # No mouse: a notebook may come in front of the editor of settings.
+    with page.expect_response(lambda each: each.request.method == "PUT" and SETTINGS in each.url):
+        switch.dispatch_event("click")
+    for expected in (picker, f"!({picker})", picker):
+        switch.dispatch_event("click")
+        page.wait_for_function(f"() => {expected}")
+    assert kernelspec_of(path) in lab.kernelspecs()

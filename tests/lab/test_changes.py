@@ -120,8 +120,12 @@ def test_what_is_typed_into_the_block_while_an_edit_is_worked_out_is_not_lost(
             cells[0].setSource(cells[0].getSource().replace('a reason', 'a better one'));
         }"""
     )
+    field = panel.get_by_role("combobox", name="Add a package")
+    field.fill("beta")  # the next one
     held[0].continue_()
     panel.get_by_role("button", name="Edit gamma").wait_for()
+    wait_for_state(panel, "in sync")
+    assert field.input_value() == "beta"
     after = BLOCK.replace("a reason", "a better one")
     assert text_of(page, 1) == after.replace("# ]", '#     "gamma>=1.0",\n# ]')
 

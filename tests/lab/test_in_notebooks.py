@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.browsing import BLOCK, open_notebook
 from tests.jupyter_server import JupyterServer
-from tests.lab.panel import show, toolbar, wait_until_idle
+from tests.lab.panel import show, show_again, toolbar, wait_until_idle
 from tests.stage import write_notebook
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ def test_the_block_s_cell_is_changed_by_the_magic_folded_completed_and_asks_for_
     # The block's cell says what it is for, and can be folded.
     header = notebook.cell(1).get_by_role("button", name="Environment of this notebook")
     header.click()
+    notebook.cell(1).locator(".cm-content").wait_for(state="hidden")
+    header.click()
+    notebook.cell(1).locator(".cm-content").wait_for()
+    notebook.cell(1).locator(".jp-InputCollapser").click()  # JupyterLab's own way
     notebook.cell(1).locator(".cm-content").wait_for(state="hidden")
     header.click()
     notebook.cell(1).locator(".cm-content").wait_for()
@@ -82,13 +86,17 @@ def test_the_launcher_and_the_choice_of_a_kernel_stay_clean(
 
     # It is in the picker, and not preselected for a notebook that names no kernel that is there.
     write_notebook(lab.root / "unrelated.ipynb", "1", kernel_name="gone")
-    page.goto(lab.lab_url("unrelated.ipynb"))
+    page.evaluate("jupyterapp.serviceManager.kernelspecs.refreshSpecs()")
+    show_again(page, "unrelated.ipynb")
     choice = page.get_by_role("dialog").locator("select")
     choice.locator("option", has_text="scriptenv: own.ipynb").first.wait_for(state="attached")
     preselected = choice.evaluate("select => select.selectedOptions[0].text")
     assert not preselected.startswith("scriptenv: "), preselected
 
-    page.goto(lab.lab_url())
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="detached")
+    # With nothing else open, the launcher comes by itself.
+    page.evaluate("[...jupyterapp.shell.widgets('main')].forEach(each => each.dispose())")
     page.locator(".jp-LauncherCard", has_text="Python (scriptenv)").first.wait_for()
     assert page.locator(".jp-LauncherCard", has_text="scriptenv: ").count() == 0
     picture(page, "launcher-clean")

@@ -25,7 +25,7 @@ from tests.lab.panel import (
     wait_until_idle,
     write_cell,
 )
-from tests.stage import environment_of
+from tests.stage import environment_of, installed, write_notebook
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -65,6 +65,27 @@ def test_what_is_wrong_with_a_block_or_a_name_is_said_and_nothing_is_lost(
     wait_for_state(panel, "in sync")
     assert alert.count() == 0
 
+    # As long as a block is half typed, nothing is taken for superfluous, or for added.
+    whole = text_of(page, 1)
+    field.fill("gamma")
+    page.evaluate(
+        """() => {
+            const {cells} = jupyterapp.shell.currentWidget.content.model.sharedModel;
+            cells[0].setSource(cells[0].getSource().replace(/# ...\\s*$/, '# //'));
+            const buttons = [...document.querySelectorAll('.jp-scriptenv-panel button')];
+            for (const name of ['Add', 'Sync']) {
+                buttons.find(each => each.innerText === name).click();
+            }
+        }"""
+    )
+    alert.get_by_text("A block is opened and not closed").first.wait_for()
+    write_cell(page, 1, "# /// script\n# dependencies = [\n# ///")
+    alert.get_by_text("The block is no TOML.").wait_for()
+    press(alert, "Go to the block")
+    write_cell(page, 1, whole)
+    wait_for_state(panel, "in sync")
+    assert installed(environment_of(lab.root / "two.ipynb")) == {"alpha==1.1", "beta==1.0"}
+
 
 def test_a_notebook_that_runs_elsewhere_or_not_at_all_gets_its_own_environment(
     lab: JupyterServer, page: Page, picture: Callable[..., None]
@@ -74,12 +95,30 @@ def test_a_notebook_that_runs_elsewhere_or_not_at_all_gets_its_own_environment(
     panel = open_panel(page)
     picture(page, "not-ours")
     press(panel, "Run in its own environment")
+    # Until then, what is idle is the kernel before.
+    panel.get_by_role("button", name="Run in its own environment").wait_for(state="detached")
     wait_until_idle(page)
     run_cell(page, 2)
     assert outputs(page, 2) == [f"'{environment_of(lab.root / 'elsewhere.ipynb')}'"]
     wait_for_state(panel, "in sync")
 
+    # Another notebook on the same kernel: of one page's connections, the first alone has comms.
     (session,) = [each for each in lab.sessions() if each["path"] == "elsewhere.ipynb"]
+    write_notebook(lab.root / "beside.ipynb", BLOCK)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.evaluate(
+        """async id => {
+            const options = {path: 'beside.ipynb', kernel: {id}};
+            await jupyterapp.commands.execute('docmanager:open', options);
+        }""",
+        session["kernel"]["id"],
+    )
+    page.locator(".jp-scriptenv-toolbar button:visible").get_by_text("not made yet").wait_for()
+    assert not [each for each in said if "Comms are disabled" in each]
+    show_again(page, "elsewhere.ipynb")
+    wait_for_state(panel, "in sync")
+
     page.evaluate("jupyterapp.commands.execute('notebook:shutdown-kernel')")
     dialog = page.get_by_role("dialog")
     toolbar(page).get_by_text("no kernel").or_(dialog).first.wait_for()

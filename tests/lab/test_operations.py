@@ -31,6 +31,23 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 """
 """The end of a build backend that waits until a file is there, or uv is gone."""
 
+KEEP_SOCKETS = """
+window.sockets = [];
+window.WebSocket = class extends WebSocket {
+    constructor(...words) {
+        super(...words);
+        window.sockets.push(this);
+    }
+};
+"""
+LOSE_CONNECTIONS = """() => {
+    const open = window.sockets.filter(
+        each => each.url.includes('/scriptenv/') && each.readyState === WebSocket.OPEN
+    );
+    open.forEach(each => each.close());
+    return open.length;
+}"""
+
 
 def test_work_is_seen_live_and_cancelled_from_any_window(
     lab: JupyterServer, browser: Browser, page: Page, picture: Callable[..., None]
@@ -39,6 +56,7 @@ def test_work_is_seen_live_and_cancelled_from_any_window(
     backend = project / "backend.py"
     backend.write_text(backend.read_text() + WAITING)
     source = '[tool.uv.sources]\nlocal = { path = "slow" }'
+    page.add_init_script(KEEP_SOCKETS)
     show(page, lab, "slow.ipynb", block("local", more=source), "import local; local.VERSION")
     panel = open_panel(page)
     press(panel, "Sync")
@@ -47,8 +65,9 @@ def test_work_is_seen_live_and_cancelled_from_any_window(
     assert panel.get_by_role("button", name="Upgrade").is_disabled()
     picture(page, "installing")
 
-    # Another window on it, or the same that is loaded anew.
+    # Another window on it, or the same that is loaded anew. The server's events do not reach it.
     other = new_page(browser)
+    other.route_web_socket(re.compile("api/events/subscribe"), lambda _: None)
     other.goto(lab.lab_url("slow.ipynb"))
     wait_until_idle(other)
     toolbar(other).get_by_text(re.compile("installing 0/1|working")).wait_for()
@@ -59,18 +78,28 @@ def test_work_is_seen_live_and_cancelled_from_any_window(
     assert panel.get_by_role("alert").count() == 0
     assert not environment_of(lab.root / "slow.ipynb").joinpath("local.py").exists()
 
-    # One that does not know of it yet: it is told, and follows.
-    press(panel, "Sync")
-    toolbar(page).get_by_text("installing 0/1").wait_for()
+    # One that does not know of it yet: it is told when it asks for something, and follows.
     held: list[Route] = []
     other.route("**/scriptenv/environment*", lambda route: held.append(route))  # noqa: PLW0108 - it marks it
-    press(beside, "Lock")
+    press(panel, "Sync")
+    toolbar(page).get_by_text("installing 0/1").wait_for()
+    # By no mouse, which would wait for ever where an earlier question was answered late.
+    beside.get_by_role("button", name="Lock", exact=True).dispatch_event("click")
     beside.locator("button:enabled", has_text="Cancel").wait_for()
     assert beside.get_by_role("alert").count() == 0
     for route in held:
         route.continue_()
     other.unroute("**/scriptenv/environment*")
+    press(panel, "Cancel")
+    for each in (panel, beside):
+        wait_for_state(each, "1 change pending")
+
+    # One that the events reach sees it at once, and follows over a connection that is lost.
+    press(beside, "Sync")
+    toolbar(page).get_by_text("installing 0/1").wait_for()
+    assert page.evaluate(LOSE_CONNECTIONS) == 1
     (project / "go").touch()
     for each in (panel, beside):
         wait_for_state(each, "in sync")
+    assert panel.get_by_role("alert").count() == 0
     assert installed(environment_of(lab.root / "slow.ipynb")) == {"local==1.0"}

@@ -66,6 +66,11 @@ def test_a_package_is_added_locked_and_removed_without_a_typed_magic(
     assert declared(panel) == ["alpha<2"]
     assert installed(environment_of(lab.root / "first.ipynb")) == {"alpha==1.1"}
 
+    # The lock that follows the block is unsaved, until it goes back to what the file has.
+    panel.get_by_text("in the notebook, not saved yet").wait_for()
+    page.evaluate("jupyterapp.shell.currentWidget.context.revert()")
+    panel.get_by_text("in the notebook, up to date").wait_for()
+
 
 def test_what_cannot_be_resolved_changes_nothing_and_what_is_installed_says_why(
     lab: JupyterServer, page: Page, picture: Callable[..., None]

@@ -22,7 +22,7 @@ ADDRESS = "https://ada:secret@host/simple"
 
 @pytest.fixture
 async def tasks() -> AsyncIterator[Tasks]:
-    made = Tasks(log=logging.getLogger("test"))
+    made = Tasks(log=logging.getLogger("test"), on_begin=lambda _: None)
     yield made
     made.close()
 

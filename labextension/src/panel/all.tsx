@@ -2,13 +2,14 @@
 
 import { Dialog, InputDialog, showDialog } from '@jupyterlab/apputils';
 import { closeIcon, editIcon, refreshIcon } from '@jupyterlab/ui-components';
-import React, { useCallback, useEffect, useState } from 'react';
+import React, { useCallback, useEffect, useRef, useState } from 'react';
 
 import type { IListed, IListing } from '../answers.js';
 import { Operation } from '../operation.js';
 import { sizeText } from '../packages.js';
-import { listEnvironments, Refused } from '../rest.js';
+import { cancelTask, listEnvironments, Refused } from '../rest.js';
 import { IconButton } from './declared.js';
+import { Running } from './operations.js';
 
 /** Opens a document, by its path on the server. */
 export type IOpenDocument = (path: string) => void;
@@ -33,13 +34,21 @@ export function AllTab(props: {
   const [listing, setListing] = useState<IListing | null>(null);
   const [failure, setFailure] = useState<string | null>(null);
   const [words, setWords] = useState('');
-  const [isBusy, setIsBusy] = useState(false);
+  const [operation, setOperation] = useState<Operation | null>(null);
+  const isBusy = operation !== null;
 
+  const asked = useRef(0);
   const load = useCallback(async () => {
+    const number = ++asked.current;
     try {
       // Sizes take a walk over every file; what is known at once is shown at once.
-      setListing(await listEnvironments(false));
-      setListing(await listEnvironments(true));
+      for (const withSizes of [false, true]) {
+        const found = await listEnvironments(withSizes);
+        if (number !== asked.current) {
+          return; // something has changed since: a later question is on its way
+        }
+        setListing(found);
+      }
     } catch (error) {
       setFailure(sentenceOf(error));
     }
@@ -47,15 +56,16 @@ export function AllTab(props: {
   useEffect(() => void load(), [load]);
 
   const run = async <T,>(body: Record<string, unknown> & { verb: string }): Promise<T | null> => {
-    setIsBusy(true);
+    const begun = new Operation(body.verb);
+    setOperation(begun);
     setFailure(null);
     try {
-      return await new Operation(body.verb).start<T>(body);
+      return await begun.start<T>(body);
     } catch (error) {
       setFailure(sentenceOf(error));
       return null;
     } finally {
-      setIsBusy(false);
+      setOperation(null);
       onChange();
     }
   };
@@ -74,7 +84,7 @@ export function AllTab(props: {
   const remove = async (item: IListed): Promise<void> => {
     const { button } = await showDialog({
       title: 'Delete the environment?',
-      body: `The environment of ${item.source} is deleted. Its source stays; the next start makes a new one.`,
+      body: `The environment of ${placeOf(item)} is deleted. Its source stays; the next start makes a new one.`,
       buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: 'Delete' })]
     });
     if (button.accept) {
@@ -96,8 +106,10 @@ export function AllTab(props: {
   };
 
   const found = (listing?.environments ?? []).filter(each =>
-    each.source.toLowerCase().includes(words.trim().toLowerCase())
+    placeOf(each).toLowerCase().includes(words.trim().toLowerCase())
   );
+  const names = (listing?.environments ?? []).map(nameOf);
+  const isTwin = (name: string): boolean => names.indexOf(name) !== names.lastIndexOf(name);
   return (
     <>
       <div className="jp-scriptenv-row">
@@ -119,6 +131,9 @@ export function AllTab(props: {
           {failure}
         </p>
       )}
+      {operation !== null && (
+        <Running operation={operation} onCancel={() => void cancelTask(operation.id ?? '')} />
+      )}
       <button
         type="button"
         className="jp-mod-styled jp-scriptenv-action"
@@ -133,6 +148,7 @@ export function AllTab(props: {
           <Item
             key={each.name}
             item={each}
+            isTwin={isTwin(nameOf(each))}
             isBusy={isBusy}
             onOpen={open}
             onDelete={() => void remove(each)}
@@ -146,14 +162,19 @@ export function AllTab(props: {
 
 function Item(props: {
   readonly item: IListed;
+  /** Whether another one's source has the same name: then the folder is told too. */
+  readonly isTwin: boolean;
   readonly isBusy: boolean;
   readonly onOpen: IOpenDocument;
   readonly onDelete: () => void;
   readonly onMove: () => void;
 }): React.JSX.Element {
   const { item } = props;
-  const name = item.source.split(/[\\/]/).pop() ?? item.source;
+  const name = nameOf(item);
+  const place = placeOf(item);
+  const spoken = props.isTwin ? place : name;
   const facts = [
+    props.isTwin ? place.slice(0, -name.length) : '',
     item.python_version === null ? '' : `Python ${item.python_version}`,
     item.bytes === null ? '' : sizeText(item.bytes),
     item.last_used === null ? '' : `used ${new Date(item.last_used).toLocaleDateString()}`,
@@ -164,14 +185,14 @@ function Item(props: {
     <li>
       <div className="jp-scriptenv-row">
         {path === null ? (
-          <span className="jp-scriptenv-name" title={item.source}>
+          <span className="jp-scriptenv-name" title={place}>
             {name}
           </span>
         ) : (
           <button
             type="button"
             className="jp-scriptenv-link jp-scriptenv-name"
-            title={item.source}
+            title={place}
             onClick={() => props.onOpen(path)}
           >
             {name}
@@ -182,13 +203,13 @@ function Item(props: {
           {item.state.replace('-', ' ')}
         </span>
         <IconButton
-          label={`Move the environment of ${name}`}
+          label={`Move the environment of ${spoken}`}
           icon={editIcon}
-          isDisabled={props.isBusy}
+          isDisabled={props.isBusy || !isFile(item)}
           onClick={props.onMove}
         />
         <IconButton
-          label={`Delete the environment of ${name}`}
+          label={`Delete the environment of ${spoken}`}
           icon={closeIcon}
           isDisabled={props.isBusy}
           onClick={props.onDelete}
@@ -197,6 +218,21 @@ function Item(props: {
       <div className="jp-scriptenv-faint">{facts.filter(Boolean).join(' · ')}</div>
     </li>
   );
+}
+
+/** Give what an environment is for; its own name where that is not known. */
+function placeOf({ source, name }: IListed): string {
+  return source ?? name;
+}
+
+/** Give the last part of that, which a person knows it by. */
+function nameOf(item: IListed): string {
+  return /[^\\/]+[\\/]*$/.exec(placeOf(item))?.[0] ?? item.name;
+}
+
+/** Tell whether an environment is for a file, and not for an address, a text or what is not known. */
+function isFile({ source }: IListed): boolean {
+  return source !== null && /^([\\/]|[A-Za-z]:[\\/])/.test(source);
 }
 
 const TONES: Record<string, string> = { 'in-sync': 'good', broken: 'bad', orphan: 'none' };

@@ -1,7 +1,7 @@
 /** What the block declares: add, edit and remove. */
 
 import { closeIcon, editIcon } from '@jupyterlab/ui-components';
-import React, { useState } from 'react';
+import React, { useEffect, useState } from 'react';
 
 import type { NotebookEnvironment } from '../environment.js';
 import { nameOf } from '../packages.js';
@@ -18,6 +18,9 @@ export interface IPartProps {
 /** Draw the declared dependencies. */
 export function Declared({ environment, isBusy }: IPartProps): React.JSX.Element {
   const [edited, setEdited] = useState<string | null>(null);
+  const [left, setLeft] = useState<string | null>(null);
+  // Once: a row that comes later is not to take the keyboard from where it is then.
+  useEffect(() => setLeft(null), [left]);
   const declared = environment.info?.status.declared ?? null;
   const dependencies = declared?.dependencies ?? [];
 
@@ -57,7 +60,10 @@ export function Declared({ environment, isBusy }: IPartProps): React.JSX.Element
                 initial={requirement}
                 isDisabled={isBusy}
                 onSubmit={text => replace(requirement, text)}
-                onCancel={() => setEdited(null)}
+                onCancel={() => {
+                  setEdited(null);
+                  setLeft(requirement);
+                }}
               />
             </li>
           ) : (
@@ -74,6 +80,7 @@ export function Declared({ environment, isBusy }: IPartProps): React.JSX.Element
                 label={`Edit ${nameOf(requirement)}`}
                 icon={editIcon}
                 isDisabled={isBusy}
+                hasFocus={left === requirement}
                 onClick={() => setEdited(requirement)}
               />
               <IconButton
@@ -95,6 +102,8 @@ export function IconButton(props: {
   readonly label: string;
   readonly icon: typeof closeIcon;
   readonly isDisabled?: boolean;
+  /** Whether it has the keyboard when it comes. */
+  readonly hasFocus?: boolean;
   readonly onClick: () => void;
 }): React.JSX.Element {
   return (
@@ -103,6 +112,7 @@ export function IconButton(props: {
       className="jp-scriptenv-icon-button"
       title={props.label}
       aria-label={props.label}
+      autoFocus={props.hasFocus}
       disabled={props.isDisabled}
       onClick={props.onClick}
     >

@@ -7,7 +7,7 @@ import type { Environments } from '../environments.js';
 import { Declared } from './declared.js';
 import { useSignal } from './hooks.js';
 import { Drift, Installed } from './installed.js';
-import { Actions, Log, Progress } from './operations.js';
+import { Actions, Failure, Log, Progress } from './operations.js';
 import { Summary } from './summary.js';
 
 /** Draw the tab. */
@@ -46,9 +46,12 @@ function OneNotebook({
       )}
       <Progress environment={environment} />
       {refusal !== null && (
-        <p className="jp-scriptenv-failure" role="alert">
-          {refusal.sentence}
-        </p>
+        <Failure
+          environment={environment}
+          message={refusal.message}
+          problems={refusal.problems.map(each => each.message)}
+          hint={refusal.hint}
+        />
       )}
       {environment.isServerAbsent && (
         <p className="jp-scriptenv-hint">

@@ -7,6 +7,7 @@ import type { NotebookEnvironment } from '../environment.js';
 import type { Operation } from '../operation.js';
 import { unwrapped } from '../progress.js';
 import type { IPartProps } from './declared.js';
+import { useSignal } from './hooks.js';
 import { Section } from './section.js';
 
 /** Draw the buttons. */
@@ -85,7 +86,7 @@ export function Progress({
     );
   }
   if (told?.state === 'failed') {
-    return <Failure environment={environment} message={told.text} problems={[]} hint="" />;
+    return <Failure environment={environment} message={told.text} />;
   }
   return null;
 }
@@ -108,10 +109,12 @@ export function Log({
   );
 }
 
-function Running(props: {
+/** Draw an operation that goes on, with a button to end it. */
+export function Running(props: {
   readonly operation: Operation;
   readonly onCancel: () => void;
 }): React.JSX.Element {
+  useSignal(props.operation.changed);
   const { text, done, of } = props.operation.work;
   return (
     <div className="jp-scriptenv-running">
@@ -141,16 +144,17 @@ function Bar(props: {
   );
 }
 
-function Failure(props: {
+/** Draw what was refused or has failed, with a way to the block. */
+export function Failure(props: {
   readonly environment: NotebookEnvironment;
   readonly message: string;
-  readonly problems: readonly string[];
-  readonly hint: string;
+  readonly problems?: readonly string[];
+  readonly hint?: string;
 }): React.JSX.Element {
   return (
     <div className="jp-scriptenv-failure" role="alert">
       <p className="jp-scriptenv-words">{props.message}</p>
-      {props.problems.map(each => (
+      {props.problems?.map(each => (
         <p key={each} className="jp-scriptenv-words">
           {unwrapped(each)}
         </p>

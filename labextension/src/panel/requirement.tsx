@@ -35,7 +35,8 @@ export function RequirementField(props: IRequirementProps): React.JSX.Element {
 
   const submit = async (): Promise<void> => {
     if (text.trim() && !isBad && !props.isDisabled && (await props.onSubmit(text.trim()))) {
-      setText('');
+      // What has been typed meanwhile is the next one.
+      setText(current => (current === text ? '' : current));
     }
   };
   const take = (name: string): void => {
@@ -82,6 +83,7 @@ export function RequirementField(props: IRequirementProps): React.JSX.Element {
           aria-invalid={isBad}
           aria-describedby={`${id}-message`}
           autoComplete="off"
+          autoFocus={props.onCancel !== undefined}
           spellCheck={false}
           placeholder="numpy>=2"
           value={text}

@@ -102,6 +102,7 @@ function PythonChooser({ environment, isBusy }: IPartProps): React.JSX.Element {
       aria-label="Python"
       disabled={isBusy}
       value={current}
+      onKeyDown={openWithKey}
       onChange={event =>
         void environment.edit('python', [event.target.value]).catch(() => undefined)
       }
@@ -115,6 +116,19 @@ function PythonChooser({ environment, isBusy }: IPartProps): React.JSX.Element {
       ))}
     </select>
   );
+}
+
+/** What a key would choose at once on some systems: an arrow, the first letters. */
+const CHOOSING = /^(Arrow(Up|Down|Left|Right)|Home|End|Page(Up|Down)|.)$/;
+
+/** Have keys open the list, as they do on a Mac: a choice changes the block, and is not to be a step. */
+function openWithKey(event: React.KeyboardEvent<HTMLSelectElement>): void {
+  const select = event.currentTarget;
+  const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
+  if (isPlain && CHOOSING.test(event.key) && 'showPicker' in select) {
+    event.preventDefault();
+    select.showPicker();
+  }
 }
 
 let asked: Promise<readonly IPython[]> | null = null;

@@ -1,9 +1,29 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { blockOfCell, blockProblem, cellToWrite, difference, nameBefore } from '../block.js';
 
 const BLOCK = '# /// script\n# dependencies = ["alpha"]\n# ///';
+
+/** A text, and what reading it must give: the very cases that the server and the kernel are held to. */
+interface ICase {
+  readonly id: string;
+  readonly text: string;
+  readonly expect: { readonly toml?: string | null; readonly error?: string };
+}
+
+test('a text is read as the server and the kernel read it', () => {
+  const file = new URL('../../../tests/cases/pep723.json', import.meta.url);
+  const cases = (JSON.parse(readFileSync(file, 'utf-8')) as { text: ICase[] }).text;
+  assert.ok(cases.length > 20);
+  for (const { id, text, expect } of cases) {
+    const problem = blockProblem([{ index: 0, source: text }]);
+    const expected = { unclosed: /not closed/, duplicate: /more than one/ }[expect.error ?? ''];
+    assert.equal(blockOfCell(text)?.toml ?? null, expect.toml ?? null, id);
+    assert.match(problem ?? '', expected ?? /^$/, id);
+  }
+});
 
 test('a block is found beside other code', () => {
   assert.deepEqual(blockOfCell(`import sys\n${BLOCK}\nimport alpha`), {
@@ -40,6 +60,9 @@ test('a difference is one short replacement', () => {
   assert.deepEqual(difference('aa', 'aaa'), { start: 2, end: 2, text: 'a' });
   assert.deepEqual(difference('', 'new'), { start: 0, end: 0, text: 'new' });
   assert.deepEqual(difference('old', ''), { start: 0, end: 3, text: '' });
+  // Half of a character would be lost: 😀 and 😁 begin alike, 😀 and 🨀 end alike.
+  assert.deepEqual(difference('a😀b', 'a😁b'), { start: 1, end: 3, text: '😁' });
+  assert.deepEqual(difference('a😀b', 'a🨀b'), { start: 1, end: 3, text: '🨀' });
 });
 
 test('an edit is for the cell that had its text, else the only block, else a new cell', () => {

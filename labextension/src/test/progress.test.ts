@@ -5,7 +5,7 @@ import type { IEvent } from '../answers.js';
 import { after, BEGUN, logLine, unwrapped, workOf } from '../progress.js';
 
 function following(...events: IEvent[]): ReturnType<typeof workOf> {
-  return workOf(events.reduce(after, BEGUN));
+  return workOf(events.reduce(after, BEGUN), 'sync');
 }
 
 test('downloads are counted until uv resolves anew', () => {
@@ -32,6 +32,7 @@ test('who is waited for is named until something goes on', () => {
 
 test('what is not known changes nothing', () => {
   assert.equal(following({ event: 'dancing', text: 'x' }).text, 'Completing the environment …');
+  assert.equal(workOf(BEGUN, 'delete').text, 'Deleting the environment …');
   assert.equal(logLine({ event: 'dancing' }), null);
   assert.equal(logLine({ event: 'warning', text: 'old' }), 'Warning: old');
 });
