@@ -7,8 +7,7 @@ part of the command line's contract (``docs/contract.md``).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from ipy_scriptenv.problems import Problem, ScriptEnvError
 
 __all__ = [
     "BadArchive",
@@ -45,78 +44,6 @@ __all__ = [
     "Unclosed",
     "WrongCall",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One thing that is wrong with an input, and where.
-
-    :param message: what is wrong, one sentence or the words of the tool that refused
-    :param cell: number of the notebook's cell, counted from 1 over all cells; ``None`` outside
-        notebooks
-    :param line: line in the cell or file, counted from 1
-    :param key: the place in the TOML, such as ``dependencies[2]``
-    """
-
-    message: str
-    cell: int | None = None
-    line: int | None = None
-    key: str | None = None
-
-    def __str__(self) -> str:
-        place = ", ".join(
-            f"{name} {value}" if name else str(value)
-            for name, value in (("cell", self.cell), ("line", self.line), ("", self.key))
-            if value is not None
-        )
-        return f"{place}: {self.message}" if place else self.message
-
-
-class ScriptEnvError(Exception):
-    """The base of all errors that this package raises on purpose.
-
-    :param message: what happened, in one sentence
-    :param hint: what to do about it; the class's own hint where it is left out
-    :param problems: every single problem, where there are several or the place is known
-    """
-
-    code: ClassVar[str] = "engine"
-    exit_code: ClassVar[int] = 1
-    default_hint: ClassVar[str] = ""
-
-    def __init__(
-        self, message: str, *, hint: str | None = None, problems: tuple[Problem, ...] = ()
-    ) -> None:
-        # A file's name may hold what steers a terminal, or begins another line.
-        message = "".join(
-            char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-            for char in message
-        )
-        super().__init__(message)
-        self.message = message
-        self.hint = self.default_hint if hint is None else hint
-        self.problems = problems
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.message, self.hint, self.problems))
-
-    def __str__(self) -> str:
-        return self.message
-
-    def to_json(self) -> dict[str, Any]:
-        """Give the ``error`` object of the command line's JSON."""
-        return {
-            "code": self.code,
-            "message": self.message,
-            "hint": self.hint,
-            "problems": [asdict(problem) for problem in self.problems],
-        }
-
-
-def _rebuild(
-    kind: type[ScriptEnvError], message: str, hint: str, problems: tuple[Problem, ...]
-) -> ScriptEnvError:
-    return kind(message, hint=hint, problems=problems)
 
 
 class PolicyBroken(ScriptEnvError):
@@ -254,14 +181,14 @@ class ResolutionFailed(ScriptEnvError):
     """uv found no set of packages that satisfies the block."""
 
     code = "resolution-failed"
-    default_hint = "Mend the dependencies in the block and run the cell again."
+    default_hint = "Mend the dependencies in the block, then try again."
 
 
 class InstallFailed(ScriptEnvError):
     """uv could not install what was resolved; the environment is marked and mended at next use."""
 
     code = "install-failed"
-    default_hint = "Mend the dependencies in the block and run the cell again."
+    default_hint = "Mend the dependencies in the block, then try again."
 
 
 class InstallCutShort(InstallFailed):

@@ -11,7 +11,7 @@ from typing import Any
 from ipy_scriptenv import environments, settings
 from ipy_scriptenv.environments import Choosing, Context, Pin
 from ipy_scriptenv.errors import EngineFailed, NotANotebook, ScriptEnvError
-from ipy_scriptenv.files import explained, rewrite
+from ipy_scriptenv.files import require_place, rewrite, write_output
 from ipy_scriptenv.identity import kernelspec_name
 from ipy_scriptenv.record import Source
 
@@ -70,18 +70,21 @@ def execute(
     :param show: gets the text of each cell's output
     :param strict: whether a cell fails that uses what the notebook does not declare
     :raises NotANotebook: if *source* is none
+    :raises NotFound: if the folder of *output* is not there; nothing is run
     :raises SourceChanged: if *output* is the notebook, and somebody saved it meanwhile
     :raises ScriptEnvError: if no kernel can run there
     """
     import nbformat
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
 
     path = Path(source.path or "")
     if path.suffix.lower() != ".ipynb":
         msg = f"`{source}` is no notebook."
         raise NotANotebook(msg, hint=f"A script is run by `jupyter scriptenv run {path.name}`.")
     environments.check(source)
+    if output is not None:
+        # Known before hours of work are done, not after.
+        require_place(output)
     chosen = choosing or Choosing()
     if python is not None or pin is not Pin.UPDATE or chosen.says_something:
         # The kernel then finds everything as it is to be. As with `run`, what was installed by hand
@@ -103,28 +106,49 @@ def execute(
         on_cell_executed=_shower(show),
     )
     client.create_kernel_manager().transport_encryption = "auto"
-    failed, error = None, None
+    try:
+        error = _ran(client, strict=strict)
+    except EngineFailed:
+        if output is not None and _count_of_run(notebook):
+            # What hours have given is not lost with the kernel.
+            _write(nbformat.writes(notebook), output, notebook=path, read=data)
+        raise
+    if error is not None and show is not None:
+        show(error.rstrip() + "\n")
+    if output is not None:
+        _write(nbformat.writes(notebook), output, notebook=path, read=data)
+    return Outcome(
+        notebook=path,
+        output=None if output is None else output.absolute(),
+        cells=_count_of_run(notebook),
+        failed_cell=None if error is None else _failed_cell(notebook),
+        error=error,
+    )
+
+
+def _ran(client: Any, *, strict: bool) -> str | None:
+    """Run all cells; give what the one said that failed, without its colours.
+
+    :raises EngineFailed: if the kernel ended meanwhile
+    """
+    from nbclient.exceptions import CellExecutionError
+
     try:
         client.execute(env=_kernel_environment(strict=strict))
     except CellExecutionError as failure:
-        failed, error = _failed_cell(notebook), _COLOURS.sub("", str(failure))
-        if show is not None:
-            show(_COLOURS.sub("", str(failure)).rstrip() + "\n")
+        return _COLOURS.sub("", str(failure))
     except (ScriptEnvError, OSError):
         raise
     except Exception as failure:
         # nbclient has many ways to say that a kernel ended: errors of its own, assertions.
         msg = f"The kernel ended while the notebook ran: {failure!r}"
         raise EngineFailed(msg) from failure
-    if output is not None:
-        _write(nbformat.writes(notebook), output, notebook=path, read=data)
-    return Outcome(
-        notebook=path,
-        output=None if output is None else output.absolute(),
-        cells=sum(bool(cell.get("execution_count")) for cell in _code_cells(notebook)),
-        failed_cell=failed,
-        error=error,
-    )
+    return None
+
+
+def _count_of_run(notebook: Any) -> int:
+    """Count the cells that have run."""
+    return sum(bool(cell.get("execution_count")) for cell in _code_cells(notebook))
 
 
 def _read(path: Path) -> tuple[bytes, Any]:
@@ -161,14 +185,10 @@ def _write(text: str, output: Path, *, notebook: Path, read: bytes) -> None:
     # Half of a surrogate pair in an output becomes its escape, which JSON has too.
     data = text.encode("utf-8", "backslashreplace")
     try:
-        if output.exists() and not output.is_file():
-            # A terminal or a pipe, which cannot be replaced.
-            output.write_bytes(data)
-            return
-        with explained(output):
-            is_itself = output.exists() and output.samefile(notebook)
-            before = output.read_bytes() if output.exists() else None
-            rewrite(output, data, expected=read if is_itself else before)
+        if output.exists() and output.samefile(notebook):
+            rewrite(output, data, expected=read)
+        else:
+            write_output(output, data)
     except OSError as error:
         msg = f"`{output}` could not be written: {error.strerror}."
         raise ScriptEnvError(msg) from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from ipy_scriptenv.errors import (
     Foreign,
     NoSpace,
+    NotFound,
     PermissionRefused,
     ScriptEnvError,
     SourceChanged,
@@ -25,14 +26,19 @@ __all__ = [
     "read_regular",
     "remove_tree",
     "remove_unchanged",
+    "require_place",
     "rewrite",
     "stat_of",
     "write_atomically",
+    "write_output",
 ]
 
 
 _PART = 1 << 24
 """Bytes that are read at once of a file that grows meanwhile, or is very large."""
+
+_LONGEST_NAME = 240
+"""Bytes that are taken over of a name: file systems give a name 255, and a token follows."""
 
 _BINARY = getattr(os, "O_BINARY", 0)
 """On Windows: bytes as they are."""
@@ -99,6 +105,32 @@ def write_atomically(
         temporary.replace(path)
 
 
+def require_place(path: Path) -> None:
+    """Check that there is a place for a file: its folder, and no folder of its name.
+
+    :raises NotFound: if there is none
+    """
+    if is_gone(path.parent):
+        raise NotFound(f"The folder `{path.parent}` does not exist.")
+    if path.is_dir():
+        raise NotFound(f"`{path}` is a folder; name a file.")
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write what a person asked for to the place that they named: a file whole or not at all.
+
+    :raises NotFound: as :func:`require_place`
+    :raises ScriptEnvError: if it cannot be written
+    """
+    require_place(path)
+    with explained(path):
+        if path.exists() and not path.is_file():
+            # A terminal or a pipe, which cannot be replaced.
+            path.write_bytes(data)
+            return
+        rewrite(path, data, expected=path.read_bytes() if path.exists() else None)
+
+
 def rewrite(path: Path, data: bytes, *, expected: bytes | None) -> None:
     """Give a file of the user's another content, whole or not at all; its mode stays.
 
@@ -107,15 +139,18 @@ def rewrite(path: Path, data: bytes, *, expected: bytes | None) -> None:
     :param path: where a symbolic link leads, the file there is meant
     :param expected: what it held when it was read; ``None``: there was no such file
     :raises SourceChanged: if it is not so any more; nothing is written
+    :raises NotFound: if a new file's folder is not there
     :raises ScriptEnvError: if it cannot be written
     """
     with explained(path):
         path = path.resolve()
+        seen = stat_of(path)
         found = None if is_gone(path) else path.read_bytes()
         if found != expected:
             raise _changed(path)
         temporary = _beside(path)
         if found is None:
+            require_place(path)
             with _written(temporary, data, mode=0o666, durable=True):
                 _give_name(temporary, path)
             return
@@ -123,11 +158,15 @@ def rewrite(path: Path, data: bytes, *, expected: bytes | None) -> None:
         with _written(temporary, data, mode=mode, durable=True):
             # The umask has no say in a mode that the file has already.
             temporary.chmod(mode)
+            # The disk may have taken its time, and a front end saves often.
+            if stat_of(path) != seen:
+                raise _changed(path)
             temporary.replace(path)
 
 
 def _beside(path: Path, *, folder: Path | None = None) -> Path:
-    return (folder or path.parent) / f".{path.name}-{os.urandom(4).hex()}"
+    name = path.name.encode(errors="ignore")[:_LONGEST_NAME].decode(errors="ignore")
+    return (folder or path.parent) / f".{name}-{os.urandom(4).hex()}"
 
 
 @contextlib.contextmanager

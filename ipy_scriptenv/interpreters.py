@@ -74,7 +74,7 @@ def host_python() -> Python:
     base = getattr(sys, "_base_executable", None) or sys.executable
     return Python(
         request=None,
-        version=platform.python_version(),
+        version=_released(platform.python_version()),
         base=str(base),
         abi=_abi(sysconfig.get_config_var("EXT_SUFFIX") or "", platform.machine()),
     )
@@ -91,7 +91,8 @@ def inspect_python(path: Path, *, request: str | None = None) -> Python:
             cwd=Path(path.anchor),
             env=settings.child_environment(),
         )
-        version, implementation, suffix, machine, is_base = json.loads(finished.out)
+        told, implementation, suffix, machine, is_base = json.loads(finished.out)
+        version = _released(told)
     except (OSError, ValueError) as error:
         msg = f"The interpreter `{path}` does not run."
         raise NoPython(msg) from error
@@ -244,6 +245,11 @@ def newest_first(found: Iterable[Interpreter]) -> list[Interpreter]:
         key=lambda each: (not versions[each.version].is_prerelease, versions[each.version]),
         reverse=True,
     )
+
+
+def _released(version: str) -> str:
+    """Give a version as uv tells it too: of a Python built between releases, without the ``+``."""
+    return version.removesuffix("+")
 
 
 def _in_virtual_environment(path: Path) -> bool:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ipy_scriptenv.errors import ScriptEnvError
 from ipy_scriptenv.kernel_side.credentials import without_credentials
+from ipy_scriptenv.problems import escaped
 from ipy_scriptenv.record import OWN, Source
 from ipy_scriptenv.venvs import environment_python
 
 if TYPE_CHECKING:
-    from ipy_scriptenv.environments import Declared, Finding, Found, Item, Listed, Moved, Synced
+    from ipy_scriptenv.environments import Declared, Found, Item, Moved, Synced
 
 __all__ = [
     "declared_json",
     "declared_text",
     "delete_json",
-    "doctor_json",
     "error_json",
     "error_text",
     "escaped",
-    "finding_text",
+    "escaped_lines",
     "found_json",
-    "list_json",
-    "list_text",
     "move_json",
     "move_text",
-    "prune_json",
-    "prune_text",
     "register_json",
     "size_text",
     "sync_json",
@@ -38,14 +32,6 @@ __all__ = [
 ]
 
 _SCHEMA = {"schema": 1}
-
-
-def escaped(text: str) -> str:
-    """Show control characters by their escapes, so that a file's name cannot steer a terminal."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
-    )
 
 
 def found_json(source: str, found: Found) -> dict[str, Any]:
@@ -122,62 +108,6 @@ def declared_text(declared: Declared, *, brief: bool = False) -> str:
     return "".join(f"{line}\n" for line in lines) + sync_text(declared.synced, brief=brief)
 
 
-def list_json(listed: Iterable[Listed]) -> dict[str, Any]:
-    """Give the object of ``list``."""
-    return {
-        **_SCHEMA,
-        "environments": [
-            {
-                "name": each.name,
-                "path": str(each.path),
-                "source": None if each.source is None else str(each.source),
-                "state": each.state,
-                "python_version": each.python_version,
-                "created": each.created,
-                "last_used": each.last_used,
-                "in_use": each.in_use,
-                "kernelspec": each.kernelspec,
-                "packages": each.packages,
-                "bytes": each.size,
-            }
-            for each in listed
-        ],
-    }
-
-
-def list_text(listed: Sequence[Listed]) -> str:
-    """Show environments as a table, one line each."""
-    if not listed:
-        return "There are no environments yet.\n"
-    with_sizes = any(each.size is not None for each in listed)
-    titles = ["NAME", "STATE", "PYTHON", "PACKAGES", "SIZE", "LAST USED", "IN USE", "SOURCE"]
-    rows = [titles]
-    rows += [
-        [
-            each.name,
-            each.state,
-            each.python_version or "-",
-            "-" if each.packages is None else str(each.packages),
-            size_text(each.size),
-            (each.last_used or "-")[:10],
-            "yes" if each.in_use else "no",
-            escaped(str(each.source or "-")),
-        ]
-        for each in listed
-    ]
-    if not with_sizes:
-        for row in rows:
-            del row[4]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
-        for row in rows
-    ]
-    if with_sizes:
-        lines.append(f"Together: {size_text(sum(each.size or 0 for each in listed))}")
-    return "\n".join(lines) + "\n"
-
-
 def error_json(error: ScriptEnvError) -> dict[str, Any]:
     """Give the object of an error."""
     return {**_SCHEMA, "error": error.to_json()}
@@ -185,14 +115,15 @@ def error_json(error: ScriptEnvError) -> dict[str, Any]:
 
 def error_text(error: ScriptEnvError) -> str:
     """Tell what happened, every problem with its place, and what to do."""
-    lines = [f"error: {_escaped_lines(str(error))}"]
-    lines += [f"  {_escaped_lines(str(problem))}" for problem in error.problems]
+    lines = [f"error: {escaped_lines(str(error))}"]
+    lines += [f"  {escaped_lines(str(problem))}" for problem in error.problems]
     if error.hint:
-        lines.append(f"hint: {_escaped_lines(error.hint)}")
+        lines.append(f"hint: {escaped_lines(error.hint)}")
     return "\n".join(lines) + "\n"
 
 
-def _escaped_lines(text: str) -> str:
+def escaped_lines(text: str) -> str:
+    """Show a text as :func:`escaped` does, its lines below each other."""
     return "\n  ".join(escaped(line) for line in text.split("\n"))
 
 
@@ -215,49 +146,6 @@ def size_text(size: int | None) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
-
-
-def prune_json(items: Sequence[Item], *, dry_run: bool) -> dict[str, Any]:
-    """Give the object of ``prune``."""
-    return {
-        **_SCHEMA,
-        "dry_run": dry_run,
-        "removed": [
-            {
-                "kind": item.kind.value,
-                "name": item.name,
-                "path": str(item.path),
-                "source": item.source,
-                "reason": item.reason,
-                "bytes": item.size,
-            }
-            for item in items
-        ],
-        "bytes": sum(item.size or 0 for item in items),
-    }
-
-
-def prune_text(items: Sequence[Item], *, done: bool) -> str:
-    """Show what goes or went, and how much that is."""
-    if not items:
-        return "Nothing was removed.\n" if done else "There is nothing to remove.\n"
-    total = size_text(sum(item.size or 0 for item in items))
-    if done:
-        counts = Counter(item.kind.value for item in items)
-        told = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items())
-        return f"Removed {told}: {total}.\n"
-    rows = [
-        (item.kind.value, size_text(item.size), escaped(item.source or item.name), item.reason)
-        for item in items
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].ljust(widths[2]), row[3]]
-        )
-        for row in rows
-    ]
-    return "\n".join([*lines, f"Together: {len(items)}, {total}"]) + "\n"
 
 
 def delete_json(item: Item) -> dict[str, Any]:
@@ -291,32 +179,3 @@ def move_text(moved: Moved) -> str:
 def register_json(source: Source, kernelspec: str | None) -> dict[str, Any]:
     """Give the object of ``register`` and ``unregister``."""
     return {**_SCHEMA, "source": str(source), "kernelspec": kernelspec}
-
-
-def doctor_json(outcomes: Iterable[tuple[Finding, bool, str | None]]) -> dict[str, Any]:
-    """Give the object of ``doctor``."""
-    return {
-        **_SCHEMA,
-        "findings": [
-            {
-                "code": finding.code,
-                "message": finding.message,
-                "path": None if finding.path is None else str(finding.path),
-                "hint": why_not or finding.hint,
-                "can_be_mended": finding.cure is not None,
-                "mended": mended,
-            }
-            for finding, mended, why_not in outcomes
-        ],
-    }
-
-
-def finding_text(finding: Finding, *, mended: bool, why_not: str | None) -> str:
-    """Tell one finding, and what became of it."""
-    lines = [f"{'mended' if mended else 'wrong'}: {_escaped_lines(finding.message)}"]
-    hint = why_not or finding.hint
-    if not mended and not hint and finding.cure is not None:
-        hint = "Mend it with `jupyter scriptenv doctor --fix`."
-    if not mended and hint:
-        lines.append(f"  {_escaped_lines(hint)}")
-    return "\n".join(lines) + "\n"

@@ -1,18 +1,4 @@
-"""The folders and files of ours: one door to what stands in the home.
-
-::
-
-    <home>/environments-v1/<name>/                    a relocatable virtual environment
-    <home>/environments-v1/<name>/scriptenv.json      its record
-    <home>/environments-v1/<name>/kernel.py           the launcher
-    <home>/building-v1/.building-<name>-<token>       one that is being made
-    <home>/building-v1/.moved-<name>                  where the one stands that is to be <name>
-    <home>/kernels-v1/<abi>-<digest>/                 the kernel layers
-    <home>/kernel-side-v1/<version>/                  the code that runs in kernels
-    <home>/bytecode-v1/                               what wheels were compiled to
-    <home>/locks/                                     changes, and kernels that run
-    <home>/work-v1/                                   what uv is given to read
-"""
+"""The folders and files of ours: one door to what stands in the home (:class:`~.layout.Layout`)."""
 
 from __future__ import annotations
 
@@ -27,17 +13,10 @@ from pathlib import Path
 from ipy_scriptenv.errors import Foreign, NewerSchema
 from ipy_scriptenv.files import entries, explained, read_regular, remove_tree, write_atomically
 from ipy_scriptenv.identity import EnvironmentName, is_environment_name
-from ipy_scriptenv.layout import BUILDING, CHANGING, ENVIRONMENTS, LAUNCHER, MOVED, RECORD
+from ipy_scriptenv.layout import ENVIRONMENTS, LAUNCHER, MOVED, RECORD, Layout
 from ipy_scriptenv.record import Glance, Record
 
-__all__ = [
-    "CHANGING",
-    "LAUNCHER",
-    "RECORD",
-    "WANTED",
-    "Store",
-    "bytecode_lock",
-]
+__all__ = ["FENCE", "KERNEL_SIDE", "WANTED", "Store", "bytecode_lock"]
 
 KERNEL_SIDE = "kernel-side"
 """Name of the lock of all that builds a copy of the kernel side."""
@@ -56,70 +35,10 @@ _STARTING = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class Store(Layout):
     """What stands in one home folder; nothing is read or made before a method is called."""
 
     home: Path
-
-    @property
-    def environments(self) -> Path:
-        """The folder of the environments, one for each source."""
-        return self.home / ENVIRONMENTS
-
-    @property
-    def building(self) -> Path:
-        """The folder where environments are made and thrown away, on the same file system."""
-        return self.home / BUILDING
-
-    @property
-    def layers(self) -> Path:
-        """The folder of the kernel layers, one for each ABI and hash-locked list."""
-        return self.home / "kernels-v1"
-
-    @property
-    def kernel_sides(self) -> Path:
-        """The folder of the copies of the kernel side, one for each content."""
-        return self.home / "kernel-side-v1"
-
-    @property
-    def bytecode(self) -> Path:
-        """The folder of the byte code that environments share, one for each wheel."""
-        return self.home / "bytecode-v1"
-
-    @property
-    def locks(self) -> Path:
-        """The folder of all lock files, live locks included."""
-        return self.home / "locks"
-
-    @property
-    def work(self) -> Path:
-        """The folder that uv is called in, with what is staged for it."""
-        return self.home / "work-v1"
-
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """All folders of ours in the home."""
-        return (
-            self.environments,
-            self.building,
-            self.layers,
-            self.kernel_sides,
-            self.bytecode,
-            self.locks,
-            self.work,
-        )
-
-    def environment(self, name: EnvironmentName) -> Path:
-        """Where the environment of that name stands or would stand."""
-        return self.environments / name
-
-    def lock(self, name: str) -> Path:
-        """The lock file for changes of the environment or layer *name*."""
-        return self.locks / f"{name}.lock"
-
-    def live(self, name: EnvironmentName) -> Path:
-        """The folder of the live locks of the kernels in the environment *name*."""
-        return self.locks / f"{name}.kernels"
 
     def prepare(self) -> None:
         """Make the folders that are missing, for the user alone.
@@ -219,10 +138,6 @@ class Store:
         with contextlib.suppress(OSError):
             self.moved_note(new).unlink()
 
-    def moved_note(self, name: EnvironmentName) -> Path:
-        """Where it is noted that an environment is to be *name*."""
-        return self.building / f"{MOVED}{name}"
-
     def moves(self) -> list[EnvironmentName]:
         """List the names that environments are to get."""
         names = (entry.name for entry in entries(self.building))
@@ -244,7 +159,12 @@ class Store:
                     raise Foreign(_foreign(environment))
                 old = self.building / f".replaced-{environment.name}-{os.urandom(4).hex()}"
                 environment.rename(old)
-            build.rename(environment)
+            try:
+                build.rename(environment)
+            except OSError:
+                if old is not None:
+                    old.rename(environment)
+                raise
         if old is not None:
             # By another name first: what is called replaced is whole, and may get its name back.
             self.remove_folder(old)
@@ -263,7 +183,7 @@ class Store:
     def forget_locks(self, name: EnvironmentName) -> None:
         """Remove the lock files of an environment that is gone; the caller holds its lock."""
         remove_tree(self.live(name))
-        for path in (self._starting(name), self.lock(name)):
+        for path in (self.starting(name), self.lock(name)):
             with contextlib.suppress(OSError):
                 path.unlink()
 
@@ -287,22 +207,19 @@ class Store:
         flags = os.O_WRONLY | os.O_CREAT
         flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         with contextlib.suppress(OSError):
-            descriptor = os.open(self._starting(name), flags, 0o600)
+            descriptor = os.open(self.starting(name), flags, 0o600)
             try:
-                os.utime(descriptor if os.utime in os.supports_fd else self._starting(name))
+                os.utime(descriptor if os.utime in os.supports_fd else self.starting(name))
             finally:
                 os.close(descriptor)
 
     def is_starting(self, name: EnvironmentName) -> bool:
         """Say whether a kernel was launched just now that has not taken its live lock yet."""
         try:
-            launched = self._starting(name).stat(follow_symlinks=False).st_mtime
+            launched = self.starting(name).stat(follow_symlinks=False).st_mtime
         except OSError:
             return False
         return abs(time.time() - launched) < _STARTING
-
-    def _starting(self, name: EnvironmentName) -> Path:
-        return self.locks / f"{name}.starting"
 
     def lock_names(self) -> list[str]:
         """List the names of what has a lock file, standing or gone."""

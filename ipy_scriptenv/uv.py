@@ -189,7 +189,10 @@ class Uv:
         return Path(self._call("cache", "dir").out.strip())
 
     def find_python(self, request: str) -> Path | None:
-        """Ask uv for an interpreter by any of its request forms; ``None`` if there is none."""
+        """Ask uv for an interpreter by any of its request forms; ``None`` if there is none.
+
+        :raises Interrupted: if it is cancelled
+        """
         try:
             finished = self._call(
                 "python",
@@ -200,6 +203,8 @@ class Uv:
                 "--no-python-downloads",
                 request,
             )
+        except Interrupted:
+            raise
         except ScriptEnvError:
             return None
         return Path(finished.out.strip())

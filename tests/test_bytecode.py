@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -129,6 +130,28 @@ def test_removing_a_package_removes_its_byte_code(store: Store, filled: Path, sc
     assert not (site_of(environment) / "alpha").exists()
 
 
+def test_a_copy_that_a_full_disk_cuts_short_is_not_left(
+    store: Store, filled: Path, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python takes half of a module's byte code for the whole, and fails to import it."""
+
+    def refuse(*_given: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    def cut_short(source: str, target: str) -> None:
+        Path(target).write_bytes(Path(source).read_bytes()[:-10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert filled.is_dir()
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(shutil, "copyfile", cut_short)
+    site = site_of(sync(write_script(script.with_name("b.py"), "alpha==1.0")).path)
+    assert not byte_code(site).exists()
+    assert run(site, "import alpha; print(alpha.__version__)") == "1.0"
+    monkeypatch.undo()
+    settle(store)
+
+
 def test_copies_are_left_alone(store: Store, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_LINK_MODE", "copy")
 
@@ -154,10 +177,10 @@ def test_files_that_were_fetched_again_are_compiled_again(
 ) -> None:
     old = kept(store)["alpha"]
     inode = old.stat().st_ino
-    assert filled.is_dir()
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "another-cache"))
     # uv gives what it unpacks the time at which it does that, and Python looks at whole seconds.
-    time.sleep(1.1)
+    unpacked = int((filled / "alpha" / "__init__.py").stat().st_mtime)
+    wait_until(lambda: int(time.time()) > unpacked, timeout=10, what="the next second")
     site = site_of(sync(write_script(script.with_name("b.py"), "alpha==1.0")).path)
     assert not byte_code(site).exists()
 
@@ -280,3 +303,19 @@ def test_what_cannot_be_compiled_is_left_out(store: Store, tmp_path: Path) -> No
     assert content is not None
     assert content["files"] == [f"odd/__pycache__/__init__.{sys.implementation.cache_tag}.pyc"]
     assert not request.exists()
+
+
+def test_what_another_process_is_throwing_away_is_not_listed(
+    store: Store, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = compiling.read_content
+
+    def and_it_goes(folder: Path) -> object:
+        content = read(folder)
+        shutil.rmtree(folder)
+        return content
+
+    assert filled.is_dir()
+    monkeypatch.setattr(compiling, "read_content", and_it_goes)
+    assert prunable() == []
+    assert not kept(store)

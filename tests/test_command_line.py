@@ -395,6 +395,25 @@ def test_execute_tells_which_cell_failed(run: Run, notebook: Path) -> None:
     assert executed(output).cells[2].outputs[0].ename == "ZeroDivisionError"
 
 
+def test_execute_keeps_what_ran_before_the_kernel_ended(run: Run, notebook: Path) -> None:
+    write_cells(notebook, code("print('first')"), code("import os; os.kill(os.getpid(), 9)"))
+    output = notebook.with_name("out.ipynb")
+    found = run("execute", notebook, "-o", output)
+    assert found.code == 1
+    assert "The kernel ended" in found.err
+    assert executed(output).cells[0].outputs[0].text == "first\n"
+
+
+def test_execute_runs_nothing_where_its_output_could_not_be_written(
+    run: Run, notebook: Path
+) -> None:
+    write_cells(notebook, code("open('ran', 'w')"))
+    refused = run("execute", notebook, "-o", notebook.parent / "no" / "out.ipynb")
+    assert refused.code == 2
+    assert f"The folder `{notebook.parent / 'no'}` does not exist." in refused.err
+    assert not (notebook.parent / "ran").exists()
+
+
 def test_execute_tells_which_cell_failed_behind_one_that_may(run: Run, notebook: Path) -> None:
     may_fail = code("1 / 0", metadata={"tags": ["raises-exception"]})
     write_cells(notebook, may_fail, code("'a' + 1"))
@@ -778,7 +797,6 @@ def test_the_three_ways_in_are_the_same() -> None:
     for words, code in (
         (["--version"], 0),
         (["list", "--json"], 0),
-        (["sync", "--help"], 0),
         (["find", "no-such-file", "--json"], 2),
         (["no-such-verb"], 2),
     ):

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from ipy_scriptenv import environments, files
@@ -28,7 +29,9 @@ from tests.conftest import Home
 from tests.index import build
 from tests.policies import allow
 from tests.stage import (
+    ALPHA,
     HOST,
+    asker,
     block_of,
     call,
     commented,
@@ -201,6 +204,44 @@ def test_a_file_that_changes_meanwhile_is_left_alone(
     assert not environment_of(script).exists()
 
 
+def test_a_file_that_is_saved_while_the_disk_is_slow_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.py"
+    path.write_bytes(b"old")
+
+    def and_somebody_saves(_descriptor: int) -> None:
+        path.write_bytes(b"saved")
+
+    monkeypatch.setattr(os, "fsync", and_somebody_saves)
+    with pytest.raises(SourceChanged):
+        files.rewrite(path, b"new", expected=b"old")
+    assert path.read_bytes() == b"saved"
+    assert [*tmp_path.glob("*a.py*")] == [path]
+
+
+def test_a_lock_waits_with_the_block_that_another_kernel_cannot_bear(
+    home: Home, script: Path
+) -> None:
+    synced = sync(write_script(script, "alpha<2"))
+    lock(script)
+    source, context, beside = environments.locate(script), Context(), Path(f"{script}.lock")
+    words = Edit(verb=Verb.ADD, words=("alpha>=2",), folder=script.parent)
+    block = block_of("alpha<2")
+    edited = environments.edit_given(
+        source, words, context=context, block=block, folder=script.parent
+    )
+    before = beside.read_bytes()
+    with running_kernel(home.scriptenv, synced.name, imported=[ALPHA]) as other:
+        for who, after in ((None, before), (asker(synced), edited.new_lock)):
+            with pytest.raises(EnvironmentInUse):
+                environments.declare_given(
+                    source, edited, context=context, asker=who, folder=script.parent
+                )
+            assert beside.read_bytes() == after, other
+    assert record_of(synced.path).pending == edited.toml
+
+
 def test_for_a_file_that_cannot_be_written_nothing_is_installed(
     script: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +358,33 @@ def test_what_was_saved_in_a_new_source_meanwhile_stays(
     assert path.read_text() == "mine"
 
 
+def test_an_interrupt_leaves_no_new_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_given: object, **_more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environments, "sync", interrupt)
+    with pytest.raises(click.Abort):
+        init.main([str(tmp_path / "new.py")], standalone_mode=False)
+    assert [*tmp_path.glob("new*")] == []
+
+
+def test_a_new_source_in_no_folder_is_a_wrong_path(tmp_path: Path) -> None:
+    told = call("init", tmp_path / "no" / "new.py", "--json")
+    assert told.returncode == 2
+    error = json.loads(told.stdout)["error"]
+    assert (error["code"], error["message"]) == (
+        "not-found",
+        f"The folder `{tmp_path / 'no'}` does not exist.",
+    )
+
+
+def test_a_name_may_be_as_long_as_the_file_system_lets_it(tmp_path: Path) -> None:
+    path = tmp_path / f"{'ä' * 124}a.py"
+    path.write_bytes(b"old")
+    files.rewrite(path, b"new", expected=b"old")
+    assert [each.read_bytes() for each in tmp_path.glob("*a.py")] == [b"new"]
+
+
 @pytest.mark.parametrize("has_links", [True, False])
 def test_a_new_file_replaces_nothing_that_came_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_links: bool
@@ -329,7 +397,7 @@ def test_a_new_file_replaces_nothing_that_came_meanwhile(
     path = tmp_path / "new.py"
     files.rewrite(path, b"new", expected=None)
     assert path.read_bytes() == b"new"
-    monkeypatch.setattr(files, "is_gone", lambda _path: True)
+    monkeypatch.setattr(files, "is_gone", lambda looked_at: looked_at == path)
     with pytest.raises(SourceChanged):
         files.rewrite(path, b"other", expected=None)
     assert path.read_bytes() == b"new"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import tomllib
@@ -171,8 +172,10 @@ def test_the_command_line_shows_trees_and_exports(script: Path) -> None:
     assert (answer["format"], answer["output"]) == ("requirements.txt", None)
     assert "beta==1.0" in answer["text"]
     file = script.parent / "out" / "environment.yml"
-    assert call("export", script, "--format", "environment.yml", "-o", file).returncode == 1
+    assert call("export", script, "--format", "environment.yml", "-o", file).returncode == 2
     file.parent.mkdir()
+    assert call("export", script, "-o", os.devnull).returncode == 0
+    assert "is a folder" in call("export", script, "-o", script.parent).stderr
     wrote = call("export", script, "--format", "environment.yml", "-o", file, "--json")
     assert json.loads(wrote.stdout) == {
         "schema": 1,

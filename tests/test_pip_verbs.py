@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from ipy_scriptenv.environments import tools
 from ipy_scriptenv.environments.tools import run_tool
 from tests.conftest import Home
 from tests.kernels import environment_of, opened, pip_list
@@ -76,6 +78,8 @@ def test_the_common_verbs_take_pip_s_arguments(
         ("uv", ["pip", "install", "--system", "nspkg-one"]),
         ("uv", ["pip", "install", "--python", "3", "nspkg-one"]),
         ("uv", ["pip", "uninstall", "-p", "3", "alpha"]),
+        ("pip", ["install", "-p3", "nspkg-one"]),
+        ("pip", ["install", "-qp", "3", "nspkg-one"]),
     ],
 )
 def test_what_leads_out_of_the_environment_is_refused_with_a_reason(
@@ -85,6 +89,30 @@ def test_what_leads_out_of_the_environment_is_refused_with_a_reason(
     told = capfd.readouterr().err
     assert "is not taken here: " in told
     assert "own environment" in told
+    assert installed(environment) == {"alpha==1.0"}
+
+
+def test_the_users_configuration_leads_to_no_other_python(
+    environment: Path, script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = sync(write_script(script.with_name("other.py"))).path
+    config = tmp_path / "uv.toml"
+    config.write_text(f'[pip]\npython = "{other}/bin/python"\n')
+    monkeypatch.setenv("UV_CONFIG_FILE", str(config))
+    assert run_tool(environment, "uv", ["--quiet", "pip", "install", "nspkg-one"]) == 0
+    assert installed(environment) == {"alpha==1.0", "nspkg-one==1.0"}
+    assert installed(other) == set()
+
+
+def test_where_the_mark_cannot_be_written_nothing_is_installed_and_that_is_told(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, _data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(tools, "write_atomically", full)
+    assert run_tool(environment, "pip", ["install", "nspkg-one"]) == 1
+    assert "There is no space left" in capfd.readouterr().err
     assert installed(environment) == {"alpha==1.0"}
 
 

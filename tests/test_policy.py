@@ -16,6 +16,7 @@ from tests.kernels import block, opened
 from tests.lifecycle import command
 from tests.policies import allow, write_policy
 from tests.stage import (
+    call,
     environment_of,
     installed,
     record_of,
@@ -169,6 +170,9 @@ def test_a_blocks_own_default_index_stands_in_for_pypi(
     allow(web.url())
     uv = f'[[tool.uv.index]]\nurl = "{web.url()}"\ndefault = true'
     assert installed(sync(write_script(script, "alpha", uv=uv)).path) == {"alpha==2.0"}
+    assert call("add", script, "beta", "--index", web.url()).returncode == 0
+    assert call("sync", script, "--index", f"again={web.url()}").returncode == 0
+    assert "beta==1.0" in installed(environment_of(script))
 
 
 def test_a_block_without_any_index_does_not_ask_pypi(

@@ -178,6 +178,35 @@ def test_pip_builds_nothing_with_wheels_only(
     assert installed(environment) == set()
 
 
+def test_pip_reads_no_settings_of_its_own_that_lead_around_the_policy(
+    environment: Path, tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that uv keeps apart from those that a sync reads too."""
+    monkeypatch.setenv("EVIL_MARKER", str(tmp_path / "built"))
+    config = tmp_path / "uv.toml"
+    monkeypatch.setenv("UV_CONFIG_FILE", str(config))
+
+    def pip(package: str) -> int:
+        return run_tool(environment, "pip", ["install", package])
+
+    write_policy("wheels-only = true", system=True)
+    config.write_text('[pip]\nno-binary = ["evil-sdist"]\n')
+    assert pip("evil-sdist") == 2
+    assert not (tmp_path / "built").exists()
+    write_policy("exclude-newer = 2023-01-01", system=True)
+    config.write_text('[pip]\nexclude-newer-package = { alpha = "2025-01-01" }\n')
+    assert pip("alpha") == 2
+    allow(index)
+    config.write_text('[pip]\ntorch-backend = "cpu"\n')
+    assert pip("nspkg-one") == 2
+    config.write_text("")
+    monkeypatch.setenv("UV_TORCH_BACKEND", "cpu")
+    assert pip("nspkg-one") == 2
+    assert installed(environment) == set()
+    monkeypatch.delenv("UV_TORCH_BACKEND")
+    assert pip("nspkg-one") == 0
+
+
 @pytest.mark.parametrize("words", [["pip", "install", "--", "alpha"], ["pip", "install", "alpha"]])
 def test_a_call_that_the_policy_allows_works_however_it_is_written(
     environment: Path, words: list[str]

@@ -225,6 +225,15 @@ def test_what_came_into_use_after_it_was_shown_stays(home: Home, gone: Path) -> 
     assert len(kernelspecs(home)) == 2
 
 
+def test_what_was_used_after_it_was_shown_stays(gone: Path) -> None:
+    revise_record(environment_of(gone), last_used="2020-01-01T00:00:00Z")
+    items = prunable()
+    start(write_script(gone))
+    forget_start(gone)
+    assert removed_of(items) == []
+    assert environment_of(gone).exists()
+
+
 def test_a_real_kernel_is_not_disturbed(offline_home: Home, path: Path) -> None:
     with opened(offline_home, path) as kernel:
         assert kernel.execute("1").status == "ok"

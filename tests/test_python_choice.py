@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from packaging.version import Version
 from uv import find_uv_bin
 
 from ipy_scriptenv import interpreters
-from ipy_scriptenv.errors import NoPython, WrongCall
+from ipy_scriptenv.errors import Interrupted, NoPython, WrongCall
 from ipy_scriptenv.interpreters import host_python, inspect_python
+from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Python
 from ipy_scriptenv.settings import search_path
+from ipy_scriptenv.uv import Uv
 from tests.conftest import Home
 from tests.stage import (
     HOST,
@@ -157,6 +160,23 @@ def test_an_earlier_request_decides_again_when_its_interpreter_is_gone(
     record.write_text(record.read_text().replace(f'"{base}"', f'"{base}-that-is-gone"'))
     python = verb(source)
     assert (python.minor, python.request, python.base) == (other, other, base)
+
+
+def test_an_earlier_request_is_not_forgotten_when_no_interpreter_is_there_for_it(
+    source: Path, fetched: Path, fetchable: str
+) -> None:
+    environment = sync(write_source(source)).path
+    record = json.loads((environment / "scriptenv.json").read_text())
+    record["python"] |= {"request": fetchable, "base": "/no/such/python"}
+    (environment / "scriptenv.json").write_text(json.dumps(record))
+    with pytest.raises(NoPython, match=f"`--python {fetchable}`"):
+        start(source)
+    assert not fetched.exists(), "no cell has run"
+    with pytest.raises(NoPython, match="none could be fetched"):
+        sync(source)
+    assert fetched.exists()
+    write_source(source, requires_python=f"!={fetchable}")
+    assert sync(source).record.python.minor == HOST
 
 
 # a standing environment's Python if it satisfies requires-python
@@ -527,3 +547,23 @@ def test_the_users_own_pyenv_works_with_its_shims_first(
     python = at_start(write_source(source, requires_python=f"=={other}.*"))
     assert python.minor == other
     assert "shims" not in Path(python.base).parts
+
+
+def test_a_python_that_was_built_between_releases_counts_as_the_one_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As uv tells its version: without the ``+`` that it has itself."""
+    told = json.dumps(["3.13.1+", "cpython", ".cpython-313-x86_64-linux-gnu.so", "x86_64", True])
+    program = tmp_path / "python3.13"
+    program.write_text(f"#!/bin/sh\necho '{told}'\n")
+    program.chmod(0o755)
+    assert inspect_python(program).version == "3.13.1"
+    monkeypatch.setattr(platform, "python_version", lambda: "3.14.0a1+")
+    assert host_python().version == "3.14.0a1"
+
+
+def test_an_interrupt_is_not_taken_for_an_interpreter_that_is_not_there(tmp_path: Path) -> None:
+    cancel = Cancel()
+    cancel.set()
+    with pytest.raises(Interrupted):
+        Uv(binary=Path(find_uv_bin()), work=tmp_path, cancel=cancel).find_python("python3")

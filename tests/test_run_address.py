@@ -145,10 +145,13 @@ def test_on_a_terminal_the_address_and_the_block_are_shown_and_confirmed(
     lean_home: Home, site: Site, answer: str
 ) -> None:
     site.redirects["/short"] = "/tools/Report.py"
+    block = f"{block_of('beta')}\n# {'x' * 500}\n"
+    site.pages["/tools/Report.py"] = commented(block, CODE).encode()
     shown, code = typed("run", site.url("/short"), answer=answer)
     assert f"address    {site.url('/short')}" in shown
     assert f"leads to   {site.url('/tools/Report.py')}" in shown
     assert '  dependencies = ["beta"]' in shown
+    assert f"  # {'x' * 500}" in shown, "a line is not cut: a person decides by it"
     assert code == (0 if answer == "y" else 1)
     assert ("ran []" in shown) == (answer == "y")
     assert len(environments(lean_home)) == (answer == "y")

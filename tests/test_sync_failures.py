@@ -62,10 +62,18 @@ def test_a_failed_resolution_keeps_the_environment(
             sync(script)
         assert refused.value.problems
         assert refused.value.hint
+        assert "cell" not in refused.value.hint
         assert listing(first.path) == before
         assert not (first.path / CHANGING).exists()
         assert [*first.path.parent.iterdir()] == [first.path]
     assert state_of(script) == "stale"
+
+
+def test_a_swap_that_fails_leaves_what_stood(script: Path) -> None:
+    environment, store = sync(write_script(script, "alpha")), Context().store
+    with pytest.raises(OSError, match="No such file"):
+        store.place(store.new_build(environment.name), environment.path)
+    assert state_of(script) == "in-sync"
 
 
 @FAILURES

@@ -6,7 +6,6 @@ What a folder has that the machine's users share is copied into the store once, 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -24,7 +23,7 @@ from packaging.utils import canonicalize_name
 from ipy_scriptenv import processes, settings
 from ipy_scriptenv.bytecode import compiling
 from ipy_scriptenv.errors import ScriptEnvError
-from ipy_scriptenv.files import entries, remove_tree, write_atomically
+from ipy_scriptenv.files import entries, remove_tree, stat_of, write_atomically
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Python
@@ -153,8 +152,10 @@ def kept(store: Store) -> list[tuple[datetime, Path, int]]:
     found = []
     for entry in entries(store.bytecode):
         content = None if entry.name[0] == "." else compiling.read_content(Path(entry.path))
-        if content is not None:
-            used = datetime.fromtimestamp(entry.stat(follow_symlinks=False).st_mtime, UTC)
+        stat = stat_of(Path(entry.path))
+        # Another process may be throwing it away.
+        if content is not None and stat is not None:
+            used = datetime.fromtimestamp(stat[1] / 1e9, UTC)
             found.append((used, Path(entry.path), int(content["bytes"])))
     return found
 
@@ -220,10 +221,14 @@ def _link_all(folder: Path, site: Path, files: Iterable[str], *, strictly: bool 
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
-    except (PermissionError, NotImplementedError):
-        # Not every file system has hard links, and not every file may be linked by others.
-        shutil.copyfile(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):
+        # Another file system, one without hard links, a file that others may not link.
+        try:
+            shutil.copyfile(source, target)
+        except OSError:
+            # Python takes half of a module's byte code for the whole, and cannot import it.
+            with contextlib.suppress(OSError):
+                os.unlink(target)  # noqa: PTH108 - see above
             raise
-        shutil.copyfile(source, target)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ipy_scriptenv import card, environments, present
+from ipy_scriptenv import card, environments, present, present_lists
 from ipy_scriptenv.cli.common import (
     JSON,
     SOURCE,
@@ -95,7 +95,7 @@ def list_(
         order=sort,
         sizes=sizes or sort == "size",
     )
-    show(present.list_json(listed) if as_json else present.list_text(listed))
+    show(present_lists.list_json(listed) if as_json else present_lists.list_text(listed))
 
 
 @command_line.command()

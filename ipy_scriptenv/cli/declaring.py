@@ -22,7 +22,7 @@ from ipy_scriptenv.cli.common import (
 )
 from ipy_scriptenv.cli.options import EXCLUDE_NEWER, INDEX, choosing_of
 from ipy_scriptenv.environments import Edit, Verb
-from ipy_scriptenv.errors import ScriptEnvError, WrongCall
+from ipy_scriptenv.errors import WrongCall
 from ipy_scriptenv.files import remove_unchanged
 
 __all__ = ["add", "edit_of", "init", "python", "remove", "upgrade"]
@@ -67,7 +67,8 @@ def init(source: str, packages: tuple[str, ...], python: str | None, *, as_json:
             _change(str(made), edit, as_json=as_json)
             return
         synced = environments.sync(made, context=context)
-    except ScriptEnvError:
+    except BaseException:
+        # An interrupt too.
         remove_unchanged(path, written=written)
         raise
     show(present.sync_json(synced) if as_json else present.sync_text(synced))

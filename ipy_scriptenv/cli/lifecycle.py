@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import click
 
-from ipy_scriptenv import environments, present
+from ipy_scriptenv import environments, present, present_lists
 from ipy_scriptenv.cli.common import (
     JSON,
     SOURCE,
@@ -74,17 +74,17 @@ def prune(
     context = context_of_call()
     items = environments.prunable(kept, context=context)
     if not as_json:
-        show(present.prune_text(items, done=False))
+        show(present_lists.prune_text(items, done=False))
     if dry_run or not (items or everything):
         if as_json:
-            show(present.prune_json(items, dry_run=dry_run))
+            show(present_lists.prune_json(items, dry_run=dry_run))
         return
     _confirm("Remove this?", yes=yes, as_json=as_json)
     removed, kept_back = environments.prune(items, context=context, everything=everything)
     if as_json:
-        show(present.prune_json(removed, dry_run=False))
+        show(present_lists.prune_json(removed, dry_run=False))
     else:
-        show(present.prune_text(removed, done=True))
+        show(present_lists.prune_text(removed, done=True))
         for item, why in kept_back:
             click.echo(present.escaped(f"{item.source or item.name} stays: {why}"), err=True)
 
@@ -105,7 +105,7 @@ def delete(source: str, *, yes: bool, as_json: bool) -> None:
         click.echo(present.escaped(str(context.store.environment(found))))
     _confirm("Remove this environment?", yes=yes, as_json=as_json)
     item = environments.delete(located, context=context)
-    show(present.delete_json(item) if as_json else present.prune_text([item], done=True))
+    show(present.delete_json(item) if as_json else present_lists.prune_text([item], done=True))
 
 
 @command_line.command()
@@ -175,10 +175,10 @@ def doctor(*, fix: bool, as_json: bool) -> None:
         (found, fix and why is None, why) for found, why in zip(findings, reasons, strict=True)
     ]
     if as_json:
-        show(present.doctor_json(outcomes))
+        show(present_lists.doctor_json(outcomes))
     else:
         for found, mended, why in outcomes:
-            show(present.finding_text(found, mended=mended, why_not=why))
+            show(present_lists.finding_text(found, mended=mended, why_not=why))
         if not outcomes:
             show("Nothing is wrong.\n")
     if not all(mended for _, mended, _ in outcomes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -20,11 +19,9 @@ from ipy_scriptenv.cli.common import (
 from ipy_scriptenv.cli.options import CHOOSING, PYTHON, choosing_of
 from ipy_scriptenv.environments import Form
 from ipy_scriptenv.errors import WrongCall
-from ipy_scriptenv.files import explained, read_regular, rewrite
+from ipy_scriptenv.files import write_output
 
 __all__ = ["export", "lock", "tree"]
-
-_LARGEST = 64 * 2**20
 
 
 @command_line.command()
@@ -142,16 +139,10 @@ def export(
     )
     path = None if output is None else from_folder_of_call(output)
     if path is not None:
-        _write(path, text)
+        write_output(path, text.encode("utf-8", "surrogateescape"))
         if not as_json:
             click.echo(f"Wrote {present.escaped(str(path))}", err=True)
     if as_json:
         show(present_locks.export_json(located, form, text, output=path))
     elif path is None:
         show(text)
-
-
-def _write(path: Path, text: str) -> None:
-    with explained(path):
-        there = read_regular(path, limit=_LARGEST) if path.exists() else None
-        rewrite(path, text.encode("utf-8", "surrogateescape"), expected=there)

@@ -19,7 +19,8 @@ from ipy_scriptenv.cli.options import CHOOSING, PINS, PYTHON, choosing_of, pin_o
 from ipy_scriptenv.environments import Choosing, Pin
 from ipy_scriptenv.errors import WrongCall
 from ipy_scriptenv.fetching import Fetched
-from ipy_scriptenv.metadata import shown
+from ipy_scriptenv.metadata import shown, without_credentials
+from ipy_scriptenv.present import escaped
 
 __all__ = ["console", "run"]
 
@@ -133,5 +134,6 @@ def _described(found: Fetched) -> str:
     rows += [("bytes", f"{len(found.data):,}"), ("SHA-256", found.digest)]
     text = "\n".join(f"{name:<10} {value}" for name, value in rows)
     block = "no block: it runs in an empty environment" if toml is None else toml
-    lines = (f"  {shown(line)}" for line in block.splitlines())
+    # Whole: a person decides by it, and what is left out could be what matters.
+    lines = (f"  {escaped(without_credentials(line))}" for line in block.splitlines())
     return "\n".join([text, *lines])

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         known_names,
         known_pythons,
     )
+    from ipy_scriptenv.environments.layers import prepare
     from ipy_scriptenv.environments.locating import (
         address,
         can_be_source,
@@ -90,7 +91,6 @@ if TYPE_CHECKING:
         Start,
         became_ready,
         distrust,
-        prepare,
         start,
     )
     from ipy_scriptenv.environments.superfluous import Kept, prunable
@@ -228,6 +228,7 @@ _PLACES = {
     "items": ("Item", "ItemKind"),
     "job": ("ALL_PACKAGES", "Asker", "Choosing", "Pin"),
     "known": ("Checked", "KnownPython", "check_requirement", "known_names", "known_pythons"),
+    "layers": ("prepare",),
     "locating": ("address", "can_be_source", "locate", "locate_gone", "locate_or_gone", "name_of"),
     "locking": ("Locked", "check_lock", "lock"),
     "looking": (
@@ -257,7 +258,7 @@ _PLACES = {
     "removing": ("delete", "delete_named", "prune", "sweep_kernelspecs"),
     "sources": ("check",),
     "standing": ("Context",),
-    "starting": ("Start", "became_ready", "distrust", "prepare", "start"),
+    "starting": ("Start", "became_ready", "distrust", "start"),
     "superfluous": ("Kept", "prunable"),
     "surveying": ("LockState", "Overview", "lock_state", "overview"),
     "syncing": ("Action", "Synced", "sync"),

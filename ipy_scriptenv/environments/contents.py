@@ -90,7 +90,7 @@ def files_of(environment: Path, python: Python, distribution: Distribution) -> I
         in_info = folder == f"{prefix}/{distribution.info}"
         if path.startswith(("../", "/")) or Path(row[0]).is_absolute():
             raise NotPortable(f"`{distribution.name}` has files outside of its environment.")
-        if name.endswith(".pyc") or (in_info and name in _OF_THIS_MACHINE):
+        if folder.endswith("/__pycache__") or (in_info and name in _OF_THIS_MACHINE):
             continue
         if in_info and name == "RECORD":
             rows.append([row[0], "", ""])

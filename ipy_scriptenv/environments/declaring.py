@@ -23,7 +23,14 @@ from ipy_scriptenv.environments.sources import Lock, read_file
 from ipy_scriptenv.environments.standing import Context
 from ipy_scriptenv.environments.syncing import Synced, sync
 from ipy_scriptenv.environments.wanted import Wanted, wanted_python
-from ipy_scriptenv.errors import PermissionRefused, RestartNeeded, ScriptEnvError, WrongCall
+from ipy_scriptenv.errors import (
+    Displaced,
+    EnvironmentInUse,
+    PermissionRefused,
+    RestartNeeded,
+    ScriptEnvError,
+    WrongCall,
+)
 from ipy_scriptenv.files import is_gone, rewrite
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.metadata import read_declaration, read_document, with_embedded_lock
@@ -96,7 +103,8 @@ def declare_given(
     A lock beside the file is kept in step. An embedded one is the open document's, as the block is.
     """
     embedded = edited.lock is not None and edited.lock.embedded
-    with _lock_written(None if embedded else edited.lock, edited.new_lock):
+    lock = None if embedded else edited.lock
+    with _lock_written(lock, edited.new_lock, waits=asker is not None):
         if not embedded and edited.new_lock is not None and path_warnings(edited.new_lock):
             # Named nowhere here: what a cell shows is kept in a notebook that may be shared.
             text = "The lock holds a path of this machine; `lock --check` names it."
@@ -204,20 +212,23 @@ def _written(
 
 
 @contextlib.contextmanager
-def _lock_written(lock: Lock | None, new: bytes | None) -> Iterator[None]:
-    """Write a lock that stands beside its source; take it back if what follows fails."""
+def _lock_written(lock: Lock | None, new: bytes | None, *, waits: bool = False) -> Iterator[None]:
+    """Write a lock that stands beside its source; take it back if what follows fails.
+
+    :param waits: whether a change that running kernels cannot bear waits for the next start, and
+        so does what it locks
+    """
     if lock is None or new is None or new == lock.data:
         yield
         return
     rewrite(lock.path, new, expected=lock.data)
     try:
         yield
-    except RestartNeeded:
-        # The changed block waits for the next start, and so does what it locks.
-        raise
-    except BaseException:
-        with contextlib.suppress(ScriptEnvError):
-            rewrite(lock.path, lock.data, expected=new)
+    except BaseException as error:
+        is_refused = isinstance(error, RestartNeeded | EnvironmentInUse)
+        if not (waits and is_refused) or isinstance(error, Displaced):
+            with contextlib.suppress(ScriptEnvError):
+                rewrite(lock.path, lock.data, expected=new)
         raise
 
 

@@ -19,7 +19,8 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from ipy_scriptenv import policy
-from ipy_scriptenv.environments.allowed import limits, refuse_arguments, refuse_forbidden
+from ipy_scriptenv.environments.allowed import limits, refuse_forbidden
+from ipy_scriptenv.environments.arguments import refuse_arguments
 from ipy_scriptenv.environments.beside import script_beside
 from ipy_scriptenv.environments.condition import Standing, inspect, whereabouts
 from ipy_scriptenv.environments.job import Choosing

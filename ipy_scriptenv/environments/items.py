@@ -30,6 +30,7 @@ class Item:
     :param reason: a sentence
     :param source: what an environment or a kernelspec is for, where that is known
     :param size: bytes; files that other environments share count too. ``None``: not asked
+    :param last_used: of an environment, as its record told it when it was looked at
     """
 
     kind: ItemKind
@@ -38,6 +39,7 @@ class Item:
     reason: str
     source: str | None = None
     size: int | None = None
+    last_used: str | None = None
 
 
 def size_of(path: Path) -> int:

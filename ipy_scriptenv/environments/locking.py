@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ipy_scriptenv import policy
-from ipy_scriptenv.environments.allowed import limits
 from ipy_scriptenv.environments.job import Choosing, Pin
 from ipy_scriptenv.environments.relocking import path_warnings, relocked, require_current
 from ipy_scriptenv.environments.resolving import Resolvable, read_resolvable
@@ -203,6 +202,8 @@ def _refuse_later(allowed: Policy, lock: bytes) -> None:
     """
     if allowed.exclude_newer is None:
         return
+    from ipy_scriptenv.environments.allowed import limits
+
     made_for = locked_before(lock)
     if made_for and limits(allowed, exclude_newer=made_for)[-1] == made_for:
         return

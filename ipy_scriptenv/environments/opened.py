@@ -252,7 +252,8 @@ def recording(source: Source, name: str, *, context: Context) -> Edit:
     where = places(site_packages(standing.path, python)).get(wanted)
     folder = folder_of(source)
     if where is None:
-        word = f"{wanted}>={found[0].version}"
+        # A range cannot name a local version (PEP 440), such as `2.4.0+cpu`.
+        word = f"{wanted}>={found[0].version.partition('+')[0]}"
         return Edit(verb=Verb.ADD, words=(word,), folder=folder)
     place, editable = where
     options = ("--editable",) if editable else ()

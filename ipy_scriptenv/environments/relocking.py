@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from ipy_scriptenv import policy
-from ipy_scriptenv.environments.allowed import refuse_forbidden
 from ipy_scriptenv.environments.beside import script_beside
 from ipy_scriptenv.environments.job import Choosing
 from ipy_scriptenv.environments.resolving import (
@@ -47,6 +46,8 @@ def relocked(
     :raises BadBlock: if the old one is damaged, or the new one would hold credentials
     :raises ScriptEnvError: if the policy forbids something, or uv finds no solution
     """
+    from ipy_scriptenv.environments.allowed import refuse_forbidden
+
     folder = folder_of(source)
     if lock is not None:
         locked_packages(lock)

@@ -43,7 +43,7 @@ def delete(source: Source, *, context: Context) -> Item:
     name = whereabouts(store, source)
     if not os.path.lexists(store.environment(name)):
         msg = f"`{source}` has no environment."
-        raise NoEnvironment(msg)
+        raise NoEnvironment(msg, hint="`jupyter scriptenv list` names those that stand.")
     store.prepare()
     inspect(store, name, source)
     return _deleted(context, name, source=str(source))
@@ -143,7 +143,13 @@ def _remove(item: Item, context: Context, *, everything: bool) -> bool:
     store = context.store
     match item.kind:
         case ItemKind.ENVIRONMENT:
-            _remove_environment(context, EnvironmentName(item.name), wait=0, retitle=False)
+            _remove_environment(
+                context,
+                EnvironmentName(item.name),
+                wait=0,
+                retitle=False,
+                last_used=item.last_used,
+            )
         case ItemKind.KERNELSPEC:
             name = EnvironmentName(item.name.removeprefix("scriptenv-"))
             still = is_still_superfluous(item, store, everything=everything)
@@ -177,11 +183,17 @@ def _remove_leftover(item: Item, store: Store) -> bool:
 
 
 def _remove_environment(
-    context: Context, name: EnvironmentName, *, wait: float, retitle: bool = True
+    context: Context,
+    name: EnvironmentName,
+    *,
+    wait: float,
+    retitle: bool = True,
+    last_used: str | None = None,
 ) -> None:
     """Remove an environment with its kernelspec, if no kernel needs it.
 
-    :raises EnvironmentInUse: if one runs in it or is about to
+    :param last_used: when it was found to be superfluous; one that was used since stays
+    :raises EnvironmentInUse: if a kernel runs in it or is about to, or it was used since
     :raises NewerSchema: if a newer version made it
     """
     store = context.store
@@ -190,6 +202,8 @@ def _remove_environment(
         sweep(store, name)
         record = store.read_record(path)
         _require_nobody(store, name)
+        if record is not None and last_used not in (None, record.last_used):
+            raise EnvironmentInUse(f"The environment `{name}` has been used meanwhile.")
         if os.path.lexists(path) and not store.is_ours(path):
             raise Foreign(f"Something that is not ours stands at `{path}`.")
         trash = store.building / f".replaced-{name}-{secrets.token_hex(4)}"

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipy_scriptenv.environments.allowed import limits, refuse_arguments, refuse_forbidden
 from ipy_scriptenv.environments.beside import script_beside
 from ipy_scriptenv.environments.condition import inspect
 from ipy_scriptenv.environments.job import Choosing
@@ -101,9 +100,15 @@ def resolver_options(
 
     :raises PolicyViolation: if what is declared, locked or asked for is not allowed
     """
+    if not allowed.says_what_comes and not choosing.says_something:
+        # A cell's sync, where there is no policy: it loads nothing that would hold one.
+        return ()
+    from ipy_scriptenv.environments.allowed import limits, refuse_forbidden
+    from ipy_scriptenv.environments.arguments import refuse_arguments
+
     refuse_forbidden(allowed, toml=toml, folder=folder, lock=lock)
     indexes = [word for each in choosing.index for word in ("--index", each)]
-    given = refuse_arguments(allowed, indexes, folder=folder) if indexes else []
+    given = refuse_arguments(allowed, indexes, folder=folder)
     return (*limits(allowed, toml=toml, exclude_newer=choosing.exclude_newer), *given)
 
 

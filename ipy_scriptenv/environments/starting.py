@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ipy_scriptenv import interpreters, locks, plan
+from ipy_scriptenv import locks
 from ipy_scriptenv.environments.building import (
     building,
     carried_over,
@@ -24,22 +23,17 @@ from ipy_scriptenv.environments.building import (
     publish,
     with_host,
 )
-from ipy_scriptenv.environments.condition import (
-    Condition,
-    Standing,
-    inspect,
-    installed_packages,
-    whereabouts,
-)
+from ipy_scriptenv.environments.condition import Condition, Standing, inspect, whereabouts
 from ipy_scriptenv.environments.ephemeral import EPHEMERAL, sweep_ephemeral
+from ipy_scriptenv.environments.layers import kernel_of, layer_within
 from ipy_scriptenv.environments.locating import name_of
 from ipy_scriptenv.environments.moving import holding
 from ipy_scriptenv.environments.standing import Context, deciding, now
 from ipy_scriptenv.environments.wanted import Wanted, wanted_at_start, wanted_python
-from ipy_scriptenv.errors import Displaced, Foreign, LockTimeout, NewerSchema, ScriptEnvError
+from ipy_scriptenv.errors import Displaced, Foreign, NewerSchema, ScriptEnvError
 from ipy_scriptenv.files import write_atomically
 from ipy_scriptenv.identity import EnvironmentName, ephemeral_environment_name, name_beside
-from ipy_scriptenv.kernels.layer import Layer, ensure_layer, find_layer, layer_name
+from ipy_scriptenv.kernels.layer import find_layer
 from ipy_scriptenv.kernels.side import ensure_kernel_side
 from ipy_scriptenv.layout import CHANGING, LAUNCHER
 from ipy_scriptenv.leftovers import sweep
@@ -48,7 +42,7 @@ from ipy_scriptenv.record import OWN, Python, Record, Source, SourceKind
 from ipy_scriptenv.settings import lock_timeout
 from ipy_scriptenv.venvs import environment_python, is_environment
 
-__all__ = ["Start", "became_ready", "distrust", "prepare", "start"]
+__all__ = ["Start", "became_ready", "distrust", "start"]
 
 _WAIT = 30.0
 """Seconds that a start waits for the kernel layer or for another start, before it explains."""
@@ -161,7 +155,7 @@ def _kept_or_built(
         return standing, kept
     if others:
         raise in_use(name, others)
-    layer = _bounded_layer(context, python, wait)
+    layer = layer_within(context, python, wait)
     with building(context, standing, python, held) as path:
         record = first_record(context, source, python, wanted, kernel=layer.name)
         record = carried_over(standing.record, record)
@@ -211,7 +205,7 @@ def _kept(
     marked_only = (standing.path / CHANGING).exists() and is_environment(standing.path)
     if standing.condition is not Condition.SOUND and (can_rebuild or not marked_only):
         return None
-    kernel = _kernel(context, standing, record, wait)
+    kernel = kernel_of(context, standing, record, wait)
     if kernel is None:
         return None
     record = replace(
@@ -229,33 +223,6 @@ def _kept(
     return record
 
 
-def _kernel(context: Context, standing: Standing, record: Record, wait: float) -> str | None:
-    """Give the layer, or ``own``, that a standing environment's kernel starts on; None: none can.
-
-    The layer of a new list is taken when it stands; a sound environment does not wait for it.
-    """
-    if record.kernel == OWN:
-        packages = installed_packages(standing.path, record.python)
-        return OWN if any(package.name == "ipykernel" for package in packages) else None
-    recorded = find_layer(context.store, record.kernel)
-    current = find_layer(context.store, layer_name(record.python))
-    if current is None and recorded is None:
-        current = _bounded_layer(context, record.python, wait)
-    if current is None or (recorded is not None and _conflicts(standing, record, current)):
-        return record.kernel
-    if recorded is None and _conflicts(standing, record, current):
-        return None
-    return current.name
-
-
-def _conflicts(standing: Standing, record: Record, layer: Layer) -> tuple[str, ...]:
-    return plan.layer_conflicts(
-        packages=layer.packages,
-        requires=layer.requires,
-        installed=installed_packages(standing.path, record.python),
-    )
-
-
 def _launchable(context: Context, standing: Standing, record: Record, *, launching: bool) -> Start:
     if launching:
         context.store.note_start(standing.name)
@@ -266,33 +233,6 @@ def _launchable(context: Context, standing: Standing, record: Record, *, launchi
         argv=(str(environment_python(standing.path)), str(standing.path / LAUNCHER)),
         curve=publish(context, standing, record),
     )
-
-
-def _bounded_layer(context: Context, python: Python, wait: float) -> Layer:
-    """Give the layer for an interpreter; build it, but wait no longer than *wait* seconds.
-
-    :raises LockTimeout: if it is not there by then; the building goes on in this process
-    """
-    outcome: list[Layer | BaseException] = []
-
-    def build() -> None:
-        try:
-            outcome.append(ensure_layer(context.store, context.uv(), python))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
-            outcome.append(error)
-
-    found = find_layer(context.store, layer_name(python))
-    if found is not None:
-        return found
-    worker = threading.Thread(target=build, name="kernel layer", daemon=True)
-    worker.start()
-    worker.join(wait)
-    if not outcome:
-        msg = f"The kernel for Python {python.minor} is still being prepared."
-        raise LockTimeout(msg, hint="Run a cell to wait for it, then restart the kernel.")
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    return outcome[0]
 
 
 def became_ready(name: EnvironmentName, pid: int, *, context: Context) -> bool:
@@ -306,15 +246,6 @@ def distrust(name: EnvironmentName, *, context: Context) -> None:
     The first cell that runs then completes it, by a block that may have been mended meanwhile.
     """
     path = context.store.environment(name)
-    if context.store.is_ours(path):
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        if context.store.is_ours(path):
             write_atomically(path / CHANGING, b"")
-
-
-def prepare(context: Context) -> None:
-    """Build the kernel layer for the host's own Python, so that no start waits for it.
-
-    :raises ScriptEnvError: if it cannot be built
-    """
-    context.store.prepare()
-    ensure_layer(context.store, context.uv(), interpreters.host_python())

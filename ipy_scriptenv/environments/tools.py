@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ipy_scriptenv import plan, policy, processes, settings
-from ipy_scriptenv.environments.allowed import limits, refuse_arguments
+from ipy_scriptenv.environments.allowed import limits
+from ipy_scriptenv.environments.arguments import refuse_pip
 from ipy_scriptenv.environments.building import uv_version
 from ipy_scriptenv.environments.condition import installed_packages
 from ipy_scriptenv.environments.standing import Context, pass_env
 from ipy_scriptenv.environments.unrecorded import unrecorded
 from ipy_scriptenv.errors import PolicyViolation, ScriptEnvError, WrongCall
-from ipy_scriptenv.files import stat_of, write_atomically
+from ipy_scriptenv.files import explained, stat_of, write_atomically
 from ipy_scriptenv.kernels.layer import find_layer
 from ipy_scriptenv.layout import CHANGING
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.record import OWN, Record
 from ipy_scriptenv.store import Store
 from ipy_scriptenv.uv import find_uv
-from ipy_scriptenv.venvs import is_environment, site_packages
+from ipy_scriptenv.venvs import environment_python, is_environment, site_packages
 
 __all__ = ["run_tool", "uv_arguments"]
 
@@ -47,6 +49,9 @@ _ELSEWHERE = {
 }
 """Options that lead out of the environment, and why they are refused."""
 
+_SHORT_PYTHON = re.compile(r"-[Unqv]*p.*", re.DOTALL)
+"""``-p`` behind other letters, or with its value attached; these letters take none."""
+
 
 def run_tool(environment: Path, tool: str, arguments: Sequence[str]) -> int:
     """Run one call of ``pip`` or ``uv`` for an environment of ours; give its exit code.
@@ -57,6 +62,9 @@ def run_tool(environment: Path, tool: str, arguments: Sequence[str]) -> int:
     context = Context(store=Store(environment.parent.parent))
     argv = uv_arguments(tool, arguments)
     variables = {"VIRTUAL_ENV": str(environment)}
+    if "pip" in argv:
+        # The user's configuration of uv may name another Python for `pip`, or the system's.
+        variables["UV_PYTHON"] = str(environment_python(environment))
     if tool == "pip" and argv == ["--version"]:
         sys.stdout.write(f"uv {uv_version()} as pip of {environment}\n")
         return 0
@@ -82,7 +90,8 @@ def run_tool(environment: Path, tool: str, arguments: Sequence[str]) -> int:
             site = site_packages(environment, record.python)
             untouched = stat_of(site)
             mark = environment / CHANGING
-            write_atomically(mark, b"")
+            with explained(mark):
+                write_atomically(mark, b"")
             code = _run(argv, variables, (held.descriptor,), folder=folder)
             broken = _breaks_kernel(context, environment, record)
             cut_short = code != 0 and stat_of(site) != untouched
@@ -115,7 +124,11 @@ def _refuse_elsewhere(argv: Sequence[str]) -> None:
 
     :raises WrongCall: naming the option
     """
-    options = {word.partition("=")[0] for word in argv if word.startswith("-")}
+    options = {
+        "-p" if _SHORT_PYTHON.fullmatch(word) else word.partition("=")[0]
+        for word in argv
+        if word.startswith("-")
+    }
     for option in sorted(options & _ELSEWHERE.keys()):
         msg = f"`{option}` is not taken here: {_ELSEWHERE[option]}."
         hint = "Leave it out: what is installed goes into this notebook's own environment."
@@ -140,7 +153,7 @@ def _within_policy(context: Context, argv: list[str]) -> tuple[list[str], Path]:
     if argv[0] != "pip":
         msg = "Under the administrator's policy, nothing may stand before `pip`."
         raise PolicyViolation(msg)
-    words = refuse_arguments(allowed, argv[2:], folder=here)
+    words = refuse_pip(allowed, argv[2:], folder=here)
     return [*argv[:2], *limits(allowed), *words], context.store.work
 
 

@@ -132,10 +132,14 @@ def wanted_python(
     uv = context.uv()
     if request is None and recorded is not None:
         # An earlier request holds until it contradicts what the source requires.
-        with contextlib.suppress(NoPython):
-            return interpreters.choose(
-                uv, request=recorded, requires_python=requires, configured=fetch
-            )
+        if interpreters.fetchable(recorded, requires) is not None:
+            request = recorded
+        else:
+            # A path or a name cannot be fetched: it holds as long as it is there.
+            with contextlib.suppress(NoPython):
+                return interpreters.choose(
+                    uv, request=recorded, requires_python=requires, configured=fetch
+                )
     try:
         return interpreters.choose(uv, request=request, requires_python=requires, configured=fetch)
     except NoPython:

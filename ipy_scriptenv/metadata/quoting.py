@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipy_scriptenv.kernel_side.credentials import without_credentials
+from ipy_scriptenv.problems import escaped
 
 __all__ = ["shown", "without_credentials"]
 
@@ -20,7 +21,4 @@ def shown(text: str) -> str:
     safe = without_credentials(text)
     if len(safe) > _LONGEST:
         safe = f"{safe[:_END]}…{safe[-_END:]}"
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in safe
-    )
+    return escaped(safe)

@@ -43,9 +43,10 @@ def with_sources(text: str, new: str) -> str | None:
     if found is None:
         return None
     start, end = ours
-    body = text[start:end]
-    for name in found.keys() - wanted.keys():
-        body = body.replace(found[name], "", 1)
+    gone = {found[name] for name in found.keys() - wanted.keys()}
+    kept = text[start:end].splitlines(keepends=True)
+    # The last line of all may lack its end.
+    body = "".join(line for line in kept if not {line, f"{line}\n"} & gone)
     lines = "".join(line for name, line in wanted.items() if name not in found)
     stripped = body.rstrip("\n")
     body = (f"{stripped}\n" if stripped else "") + lines + body[len(stripped) :].removeprefix("\n")

@@ -41,3 +41,11 @@ def test_another_entry_stands_behind_those_that_are_there() -> None:
 def test_a_table_that_is_written_otherwise_is_taken_as_uv_writes_it(old: str) -> None:
     new = f'dependencies = ["a", "mine"]\n[tool.uv.sources]\nz = {{ path = "z" }}\n{MINE}'
     assert edited_toml(old, new) == new
+
+
+def test_an_entry_goes_whose_line_ends_another() -> None:
+    table = "[tool.uv.sources]\nba = { path = 'x' }\nc = { path = 'y' }\n"
+    old = f"dependencies = ['ba', 'c', 'a']  # three\n{table}a = {{ path = 'x' }}\n"
+    assert edited_toml(old, f'dependencies = ["ba", "c"]\n{table}') == (
+        f"dependencies = ['ba', 'c']  # three\n{table}"
+    )

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ipy_scriptenv import policy, settings
-from ipy_scriptenv.environments.allowed import limits, refuse_arguments, refuse_forbidden
+from ipy_scriptenv.environments.allowed import limits, refuse_forbidden
+from ipy_scriptenv.environments.arguments import refuse_arguments
 from ipy_scriptenv.errors import PolicyBroken, PolicyViolation
 from ipy_scriptenv.policy import FREE, Policy, read_size
 from tests.conftest import Home
@@ -478,3 +479,12 @@ wheels = [{ path = "alpha-1.0-py3-none-any.whl" }]
 """
     assert refused(["/srv/wheels"], block_of("alpha"), lock=lock) == {}
     assert refused(["/other"], block_of("alpha"), lock=lock) != {}
+
+
+def test_an_index_that_is_given_with_a_name_is_judged_by_its_address() -> None:
+    known = Policy(allowed_indexes=((SIMPLE,),))
+    for words in (["--index", f"a={SIMPLE}"], [f"--index=a={SIMPLE}"]):
+        assert refuse_arguments(known, words, folder=Path("/")) == words
+    for words in (["--index", "a=https://b.example"], ["--index", f"a=b={SIMPLE}"]):
+        with pytest.raises(PolicyViolation):
+            refuse_arguments(known, words, folder=Path("/"))
