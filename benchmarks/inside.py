@@ -91,11 +91,13 @@ def _measured():
     def cell():
         # What every later cell asks.
         completion.admit("1", print)
-        completion.ended(admitted=True)
+        completion.begins(cell)
+        completion.ended(cell)
 
     def with_block():
         completion.admit(block, print)
-        completion.ended(admitted=True)
+        completion.begins(cell)
+        completion.ended(cell)
 
     found = {{}}
     for verb in (first, cell, with_block):

@@ -98,16 +98,13 @@ class ExplainingKernel(Kernel):
 
         worker = threading.Thread(target=work, daemon=True)
         worker.start()
-        try:
-            while worker.is_alive():
+        while worker.is_alive():
+            try:
                 # Shown in this thread, which knows the cell that it is for.
-                try:
-                    showing.take(events.get(timeout=_POLL))
-                except queue.Empty:
-                    showing.take({"event": "silence"})
-        except KeyboardInterrupt:
-            cancel.set()
-            worker.join()
+                showing.take(_next(events))
+            except KeyboardInterrupt:
+                # Whoever is impatient interrupts twice: there is a reply nevertheless.
+                cancel.set()
         showing.end()
         return outcome[0]
 
@@ -119,6 +116,13 @@ class ExplainingKernel(Kernel):
         content = {"ename": error["name"], "evalue": error["message"], "traceback": lines}
         self.send_response(self.iopub_socket, "error", content)
         return {"status": "error", "execution_count": self.execution_count, **content}
+
+
+def _next(events: queue.Queue[Event]) -> Event:
+    try:
+        return events.get(timeout=_POLL)
+    except queue.Empty:
+        return {"event": "silence"}
 
 
 def main() -> None:

@@ -21,23 +21,51 @@ from ipy_scriptenv.record import Source
 __all__ = ["command", "from_os_error", "told"]
 
 _VARIABLE = "SCRIPTENV_EXPLAIN"
+_ROOM = 100_000
+"""Bytes of all that is handed over: Linux gives a variable 128 KiB, and starts nothing beyond."""
 
 
 def command(
-    error: ScriptEnvError | OSError, *, source: Source, retry: bool = True
+    error: Exception, *, source: Source, retry: bool = True
 ) -> tuple[tuple[str, ...], Mapping[str, str]]:
     """Give the argv, without the connection file's arguments, and the variables to add.
 
     :param retry: whether trying the start again can cure it
     """
-    reason = error if isinstance(error, ScriptEnvError) else from_os_error(error)
+    reason = _reason(error)
     data: dict[str, Any] = {
         "source": asdict(source),
         "retry": retry,
         "error": {**reason.to_json(), "name": type(reason).__name__},
     }
     argv = (sys.executable, "-P", "-m", "ipy_scriptenv.explain")
-    return argv, {_VARIABLE: json.dumps(data)}
+    return argv, {_VARIABLE: _fitting(data)}
+
+
+def _reason(error: Exception) -> ScriptEnvError:
+    if isinstance(error, ScriptEnvError):
+        return error
+    if isinstance(error, OSError):
+        return from_os_error(error)
+    return EngineFailed(f"Something unforeseen: {error!r}.")
+
+
+def _fitting(data: dict[str, Any]) -> str:
+    """Give *data* as JSON; what a notebook has made too long in its error is cut short."""
+    text, longest = json.dumps(data), _ROOM
+    while len(text) > _ROOM and longest:
+        longest //= 2
+        text = json.dumps({**data, "error": _cut(data["error"], longest)})
+    return text
+
+
+def _cut(value: Any, longest: int) -> Any:
+    """Cut every text, and every list, to so many characters or items."""
+    if isinstance(value, dict):
+        return {key: _cut(each, longest) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_cut(each, longest) for each in value[:longest]]
+    return f"{value[:longest]} …" if isinstance(value, str) and len(value) > longest else value
 
 
 def told() -> dict[str, Any]:

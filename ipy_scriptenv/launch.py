@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ipy_scriptenv import environments, explaining, processes, settings
 from ipy_scriptenv.environments import EPHEMERAL, Context
-from ipy_scriptenv.errors import NoEnvironment, ScriptEnvError
+from ipy_scriptenv.errors import NoEnvironment
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.record import Source
 from ipy_scriptenv.store import Store
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if environment is not None:
             source, name = _source_of(store, environment)
         started = environments.start(source, context=Context(store=store), name=name)
-    except (ScriptEnvError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - of a process that ends, clients show nothing
         argv, variables = explaining.command(error, source=source)
         return processes.replace([*argv, *words], env=settings.child_environment(add=variables))
     return processes.replace(

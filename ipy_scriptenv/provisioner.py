@@ -42,7 +42,9 @@ def source_of(env: Mapping[str, str], metadata: Mapping[str, Any]) -> Source:
         an outer notebook
     :param metadata: the kernelspec's
     """
-    named = metadata.get("scriptenv", {}).get("source") or ""
+    told = metadata.get("scriptenv")
+    named = told.get("source") if isinstance(told, Mapping) else None
+    named = named if isinstance(named, str) else ""
     for candidate in (env.get("JPY_SESSION_NAME", ""), named, env.get("SCRIPTENV_SOURCE", "")):
         if environments.can_be_source(candidate):
             with contextlib.suppress(ScriptEnvError):
@@ -189,7 +191,7 @@ class ScriptEnvProvisioner(Delegating):
         except Exception as error:
             # A restart that raises is seen by nobody.
             self.log.exception("scriptenv: the environment could not be prepared")
-            return self._explain(EngineFailed(f"Something unforeseen: {error!r}."), source)
+            return self._explain(error, source)
         self._started, self._watched = started, True
         self._hand_on(started)
         threading.Thread(target=_keep_picker_true, args=(self.log,), daemon=True).start()
@@ -204,9 +206,7 @@ class ScriptEnvProvisioner(Delegating):
             with contextlib.suppress(ScriptEnvError, OSError):
                 specs.hand_on(started.name, config)
 
-    def _explain(
-        self, error: ScriptEnvError | OSError, source: Source, *, retry: bool = True
-    ) -> _Launch:
+    def _explain(self, error: Exception, source: Source, *, retry: bool = True) -> _Launch:
         self.log.warning("scriptenv: %s", error)
         self._watched = False
         argv, variables = explaining.command(error, source=source, retry=retry)
@@ -262,9 +262,9 @@ def _after_program(command: list[str]) -> list[str]:
 
 def _folder(given: Any, source: Source) -> str | None:
     """Choose the kernel's folder: the given one, or the source's if that is gone."""
-    # `Path.is_dir` raises where a folder above may not be entered.
-    if given is not None and os.path.isdir(given):  # noqa: PTH112 - see above
-        return str(given)
-    if source.path is not None and Path(source.path).parent.is_dir():
-        return str(Path(source.path).parent)
+    beside = None if source.path is None else Path(source.path).parent
+    for folder in (given, beside):
+        # `Path.is_dir` raises where a folder above may not be entered.
+        if folder is not None and os.path.isdir(folder):  # noqa: PTH112 - see above
+            return str(folder)
     return None if given is None else str(Path.home())

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ipy_scriptenv import cli, environments
-from ipy_scriptenv.environments import Context, Item, Kept, Moved
+from ipy_scriptenv.environments import Context, Item, Kept, Moved, removing
 from ipy_scriptenv.layout import RECORD
 from tests.conftest import Home
 from tests.kernels import kernelspec_of
@@ -123,7 +125,10 @@ def revise_record(environment: Path, **values: Any) -> None:
 def sweep() -> set[str]:
     """Clear the kernel picker of what is dead, as if no sweep had been for long; name what went."""
     (Context().store.locks / "kernelspecs.done").unlink(missing_ok=True)
-    return {*environments.sweep_kernelspecs(Context())}
+    with pytest.MonkeyPatch.context() as patch:
+        # On a machine that is busy the moment that it takes may be over at once.
+        patch.setattr(removing, "_SWEEP_SECONDS", 100.0)
+        return {*environments.sweep_kernelspecs(Context())}
 
 
 def forget_start(*paths: Path) -> None:

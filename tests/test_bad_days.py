@@ -499,6 +499,9 @@ def test_a_kernel_whose_home_is_removed_lives_on_and_a_restart_makes_all_anew(
         offline_home.scriptenv.rename(tmp_path / "removed")
         shutil.rmtree(tmp_path / "removed")
         assert kernel.execute("kept = alpha.__version__\nkept").result == "'1.0'"
+        told = kernel.execute(block("alpha==1.0", "nspkg-one"))
+        assert told.ename == "NoEnvironment"
+        assert "Restart the kernel" in told.traceback
         layers.link(offline_home)
         done = kernel.execute(block("alpha==1.0", "nspkg-one") + "import nspkg.one")
         assert done.status == "ok" or (done.ename and "Traceback" not in done.traceback)

@@ -139,3 +139,12 @@ def shown(shell: Any, capsys: pytest.CaptureFixture[str], line: str) -> str:
     capsys.readouterr()
     shell.run_cell(line).raise_error()
     return str(capsys.readouterr().out)
+
+
+def test_half_a_character_ends_with_an_error_and_not_never(
+    shell: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A front end may cut an emoji in two; the script cannot be read then."""
+    with pytest.raises(ScriptFailed):
+        shell.run_cell(cell(code="'\ud83d'")).raise_error()
+    assert "UTF-8" in capsys.readouterr().err

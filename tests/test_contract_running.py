@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import inspect
@@ -24,6 +25,7 @@ from ipy_scriptenv.environments import Asker, Context
 from ipy_scriptenv.environments.tools import run_tool
 from ipy_scriptenv.errors import EnvironmentInUse, LockTimeout, RestartNeeded, ScriptEnvError
 from ipy_scriptenv.interpreters import host_python
+from ipy_scriptenv.kernel_side.live import LiveLock
 from ipy_scriptenv.kernels.layer import find_layer, layer_name
 from ipy_scriptenv.locks import is_held
 from tests.conftest import Home, Layers
@@ -36,6 +38,7 @@ from tests.kernels import (
     online,
     opened,
     pip_list,
+    unasked,
     wait_until,
     wheel,
     write_notebook,
@@ -165,6 +168,43 @@ def test_locks_of_kernels_are_one_for_each_for_its_life_and_tell_process_layer_i
         wait_until(lambda: set(told()) == {second.pid})
         assert in_use()
     wait_until(lambda: not in_use())
+
+
+def test_locks_whoever_reads_what_a_kernel_tells_finds_the_old_or_the_new_and_never_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel of which nothing is known would count as one that has imported nothing."""
+    path = tmp_path / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    lock = LiveLock(str(path), descriptor, "layer")
+    many, few = [f"package_{number}/__init__.py" for number in range(9)], [ALPHA]
+    lock.tell(many)
+    seen = []
+
+    def looking(call: Callable[..., Any]) -> Callable[..., Any]:
+        def look(*arguments: Any) -> Any:
+            done = call(*arguments)
+            seen.append(json.loads(path.read_text())["imported"])
+            return done
+
+        return look
+
+    with monkeypatch.context() as patch:
+        for name in ("write", "ftruncate", "lseek"):
+            patch.setattr(os, name, looking(getattr(os, name)))
+        lock.tell(few)
+        lock.tell(many)
+    assert many in seen
+    assert all(each in (few, many) for each in seen)
+
+    def full(_descriptor: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        lock.tell(few)
+    assert json.loads(path.read_text())["imported"] == many
+    os.close(descriptor)
 
 
 # Changes
@@ -332,6 +372,10 @@ def test_restart_where_replacing_cannot_be_it_asks(
 ) -> None:
     """As on Windows, where a process cannot become another program: no streams are kept there."""
     with opened(offline_home, path) as kernel:
+        # What should have become of it is tried, and fails: then it keeps what is its own.
+        assert unasked(kernel, FULL) == ""
+        assert kernel.execute(first_cell(other)).ename == "RestartNeeded"
+        assert unasked(kernel, HANDED_ON) == "False"
         unable = "get_ipython().kernel.streams = None"
         assert kernel.execute(unable, store_history=False).status == "ok"
         for code in (first_cell(other), "touched = True"):
@@ -343,6 +387,18 @@ def test_restart_where_replacing_cannot_be_it_asks(
         kernel.restart()
         done = kernel.execute(first_cell(other))
         assert done.shown_text == EXPECTED[0], done.traceback
+
+
+FULL = """\
+import os
+def execve(*_):
+    raise OSError(12, "Cannot allocate memory")
+os.execve = execve
+"""
+"""Has a kernel that tries to become another program fail."""
+
+HANDED_ON = "print(os.get_inheritable(get_ipython().kernel.completion.lock.descriptor))"
+"""Asks a kernel whether the programs that it runs keep its live lock."""
 
 
 @online
@@ -381,8 +437,7 @@ def test_a_start_where_no_kernel_can_run_waits_for_at_most_30_seconds_then_expla
         opened(offline_home, path) as kernel,
     ):
         request = kernel.send_code("touched = True")
-        time.sleep(1)
-        assert kernel.outputs(request).reply == {}, "the execution waits"
+        kernel.wait_for_text(request, "Waiting")
         fcntl.flock(lock, fcntl.LOCK_UN)
         explained = kernel.collect(request)
         assert explained.ename == "RestartNeeded"
@@ -403,12 +458,29 @@ def test_every_wait_can_be_interrupted_that_for_another_process_too(
                 request = kernel.send_code(block("alpha==1.0") + "touched = True")
                 kernel.wait_for_text(request, "Waiting")
                 kernel.interrupt()
-                began = time.monotonic()
-                assert kernel.collect(request, timeout=20).ename == "Interrupted"
-                assert time.monotonic() - began < 10
+                assert kernel.collect(request).ename == "Interrupted"
             assert not ran(kernel, "touched")
         done = kernel.execute("import alpha\nalpha.__version__")
         assert done.result == "'1.0'", done.traceback
+
+        # At the very end of a sync, where the cell was about to run: nobody takes it for running.
+        assert unasked(kernel, INTERRUPT_AT_THE_END) == ""
+        late = kernel.execute(block("alpha==1.0", "nspkg-one") + "touched = True")
+        assert late.ename == "Interrupted"
+        assert not ran(kernel, "touched")
+        (lock,) = live(offline_home, environment).iterdir()
+        assert json.loads(lock.read_text())["busy"] is False
+
+
+INTERRUPT_AT_THE_END = """\
+def publish(kind, content, kernel=get_ipython().kernel, wanted=["clear_output"]):
+    if kind in wanted:
+        wanted.remove(kind)
+        raise KeyboardInterrupt
+    kernel.send_response(kernel.iopub_socket, kind, content)
+get_ipython().kernel._publish = publish
+"""
+"""Have the kernel be interrupted when it takes away what it has shown of a sync."""
 
 
 # What another process has changed
@@ -431,10 +503,13 @@ def counted(tmp_path: Path) -> Callable[[Path], Callable[[], int]]:
     return count
 
 
-def test_after_a_change_by_another_process_the_next_cell_asks_a_host_once(
+def test_after_a_change_by_another_process_status_tells_it_and_the_next_cell_asks_a_host_once(
     offline_home: Home, path: Path, counted: Callable[[Path], Callable[[], int]]
 ) -> None:
-    """Whether this kernel is still the right one; what is new can be imported at once."""
+    """Whether this kernel is still the right one; what is new can be imported at once.
+
+    One line of `status` tells it at once: the record is looked at before each execution.
+    """
     write_notebook(path, block("alpha==1.0"))
     environment = environment_of(offline_home, path)
     with opened(offline_home, path) as kernel:
@@ -443,8 +518,11 @@ def test_after_a_change_by_another_process_the_next_cell_asks_a_host_once(
         times = counted(environment)
         assert kernel.execute("x = 1").status == "ok"
         assert times() == 0, "nothing that matters has changed"
+        assert "Another process" not in kernel.execute("%scriptenv status").shown_text
         write_notebook(path, block("alpha==1.0", "nspkg-one"))
         assert call("sync", path).returncode == 0
+        told = kernel.execute("%scriptenv status").shown_text
+        assert told.count("Another process has changed") == 1
         times = counted(environment)
         assert kernel.execute("import nspkg.one\nnspkg.one.NUMBER").result == "1"
         assert times() == 1
@@ -454,19 +532,11 @@ def test_after_a_change_by_another_process_the_next_cell_asks_a_host_once(
         told = kernel.execute("%scriptenv status").shown_text
         assert told.count("Another process has changed") == 1
 
-
-def test_status_tells_in_one_line_that_another_process_has_changed_the_environment(
-    offline_home: Home, path: Path
-) -> None:
-    """At once: the record is looked at before each execution."""
-    write_notebook(path, block("alpha==1.0"))
-    with opened(offline_home, path) as kernel:
-        assert kernel.execute("import alpha").status == "ok"
-        assert "Another process" not in kernel.execute("%scriptenv status").shown_text
-        write_notebook(path, block("alpha==1.0", "nspkg-one"))
-        assert call("sync", path).returncode == 0
-        told = kernel.execute("%scriptenv status").shown_text.splitlines()
-        assert len([line for line in told if "Another process has changed" in line]) == 1, told
+        # A record that was damaged by hand is a host's to tell of: cells run on.
+        (environment / "scriptenv.json").write_text("{}")
+        assert kernel.execute("1 + 1").result == "2"
+        assert kernel.execute("%scriptenv sync").ename == "NoEnvironment"
+        assert kernel.execute("1 + 1").result == "2"
 
 
 def test_while_the_mark_stands_a_cell_waits_for_the_change(offline_home: Home, path: Path) -> None:
@@ -646,7 +716,7 @@ def test_before_a_cell_runs_a_start_waits_for_the_layer_then_gives_up_and_the_bu
         began = time.monotonic()
         with pytest.raises(LockTimeout) as refused:
             start(script, wait=1.0)
-        assert 1.0 <= time.monotonic() - began < 10
+        assert time.monotonic() - began >= 1.0
         assert "still being prepared" in str(refused.value)
         assert find_layer(context.store, name) is None
     wait_until(lambda: find_layer(context.store, name) is not None, what="the layer")

@@ -13,15 +13,18 @@ import pytest
 
 from ipy_scriptenv import environments
 from ipy_scriptenv.cli import command_line
+from ipy_scriptenv.environments import Context
+from ipy_scriptenv.environments.tools import run_tool
 from ipy_scriptenv.kernel_side import options
 from tests.conftest import Home
-from tests.index.build import build_index
+from tests.index.build import Distribution, build_index
 from tests.kernels import (
     Execution,
     block,
     environment_of,
     opened,
     pip_list,
+    wheel,
     write_notebook,
 )
 from tests.stage import sync, write_script
@@ -270,3 +273,18 @@ def test_of_a_file_without_cells_the_block_alone_is_offered(
     assert cell == block("alpha").rstrip("\n").replace("\n", end)
     changed = environments.cell_with(cell, 'dependencies = ["beta"]\n')
     assert changed == block("beta").rstrip("\n").replace("\n", end)
+
+
+@pytest.mark.usefixtures("lean_home")
+def test_a_build_for_some_machines_that_was_installed_by_hand_is_declared_without_its_local_version(
+    path: Path, tmp_path: Path, offline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`torch 2.4.0+cpu` is one; no range may name it."""
+    wheel(tmp_path / "wheels", Distribution(name="built-here", version="1.0+cpu"))
+    monkeypatch.setenv("UV_FIND_LINKS", f"{offline},{tmp_path / 'wheels'}")
+    source, context = environments.locate(path), Context()
+    assert run_tool(sync(path).path, "pip", ["install", "built-here"]) == 0
+    edit = environments.recording(source, "built-here", context=context)
+    cell, _ = environments.cell_of_block(source)
+    edited = environments.edit_cell(source, edit, context=context, cell=cell)
+    assert edited.added == ("built-here>=1.0",)

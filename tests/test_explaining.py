@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+from dataclasses import asdict
 from pathlib import Path
+from threading import Semaphore
 
 import pytest
 
-from ipy_scriptenv import environments, explaining
-from ipy_scriptenv.errors import LockTimeout
+from ipy_scriptenv import environments, explaining, launch, processes, provisioner
+from ipy_scriptenv.environments import Context
+from ipy_scriptenv.errors import Interrupted, LockTimeout
+from ipy_scriptenv.explain import ExplainingKernel
+from ipy_scriptenv.record import Source, SourceKind
 from tests.conftest import Home, Layers
 from tests.index.build import Distribution
 from tests.kernels import (
@@ -88,14 +95,33 @@ def test_without_a_layer_the_kernel_explains_until_it_can_be_built(
         assert touched.exists()
 
 
-def test_an_argv_only_start_explains_too(offline_home: Home, path: Path, tmp_path: Path) -> None:
+def test_an_argv_only_start_explains_too_however_long_its_error_is(
+    offline_home: Home, path: Path, tmp_path: Path
+) -> None:
+    """No process can be given a variable as long as some notebooks can make it."""
     made(offline_home, path)
-    write_notebook(path, block(python=">=3.99"))
+    excluded = "".join(f",!=2.{number}" for number in range(20_000))
+    write_notebook(path, block(python=f">=3.99{excluded}"))
     touched = tmp_path / "touched"
     with launched(kernelspec_of(path), cwd=path.parent) as kernel:
         failed = kernel.execute(f"open({str(touched)!r}, 'w').close()")
         assert failed.ename == "NoPython"
         assert not touched.exists()
+
+
+def test_an_argv_only_start_explains_what_nobody_has_foreseen_too(
+    offline_home: Home, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that was spoilt by hand, say; the process would end, and nobody would know why."""
+    environment = made(offline_home, path)
+    monkeypatch.setattr(environments, "start", lambda *_, **__: [].pop())
+    told: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(processes, "replace", lambda argv, env: told.append((argv, env)))
+    launch.main([str(environment), "-f", "connection.json"])
+    ((argv, variables),) = told
+    assert argv[-3:] == ["ipy_scriptenv.explain", "-f", "connection.json"]
+    error = json.loads(variables["SCRIPTENV_EXPLAIN"])["error"]
+    assert (error["code"], "pop from empty list" in error["message"]) == ("engine", True)
 
 
 def test_what_a_start_waited_for_too_long_goes_on_behind_the_explaining_kernel(
@@ -110,6 +136,37 @@ def test_what_a_start_waited_for_too_long_goes_on_behind_the_explaining_kernel(
         assert kernel.execute("1").ename == "RestartNeeded"
 
 
+def test_who_interrupts_the_explaining_kernel_twice_gets_its_reply_nevertheless(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second interrupt comes while it waits for the end of what the first one ended."""
+    shown, told = Semaphore(0), Semaphore(0)
+
+    def go_on_until_interrupted_twice(*_: object, context: Context, **__: object) -> None:
+        switch = context.cancel.set
+
+        def cancel() -> None:
+            switch()
+            told.release()
+
+        monkeypatch.setattr(context.cancel, "set", cancel)
+        context.on_event({"event": "resolving", "text": "It takes its time"})
+        assert shown.acquire(timeout=60)
+        for _time in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert told.acquire(timeout=60)
+        raise Interrupted("It was interrupted.")
+
+    monkeypatch.setattr(environments, "start", go_on_until_interrupted_twice)
+    source = asdict(Source(kind=SourceKind.FILE, path=str(path)))
+    monkeypatch.setattr(ExplainingKernel, "told", {"source": source, "retry": True})
+    monkeypatch.setattr(ExplainingKernel, "send_response", lambda *_: shown.release())
+    kernel = ExplainingKernel.__new__(ExplainingKernel)
+    answer = kernel._try_again()
+    assert answer is not None
+    assert answer["name"] == "Interrupted"
+
+
 # Kernels that die early.
 
 
@@ -119,6 +176,8 @@ def deadly(tmp_path: Path, offline: Path, monkeypatch: pytest.MonkeyPatch) -> st
     hollow = Distribution(name="traitlets", version="5.99", files={"traitlets/__init__.py": ""})
     wheel(tmp_path / "wheels", hollow)
     monkeypatch.setenv("UV_FIND_LINKS", f"{offline},{tmp_path / 'wheels'}")
+    # On a machine that is busy it takes its time to die.
+    monkeypatch.setattr(provisioner, "_YOUNG", 1000.0)
     return "traitlets>=5.4"
 
 
@@ -132,7 +191,7 @@ def killed_by(kernel: Kernel, deadly: str) -> None:
     wait_until(lambda: not manager.is_alive(), what="the kernel's early death")
 
 
-def test_a_kernel_that_dies_at_its_start_is_explained_at_the_next(
+def test_a_kernel_that_dies_at_its_start_is_explained_at_the_next_until_the_block_is_mended(
     offline_home: Home, path: Path, deadly: str
 ) -> None:
     with opened(offline_home, path) as kernel:
@@ -142,14 +201,6 @@ def test_a_kernel_that_dies_at_its_start_is_explained_at_the_next(
             explained = kernel.execute("touched = True")
             assert explained.status == "error"
             assert "right after its start" in explained.traceback
-
-
-def test_mending_the_block_brings_back_a_kernel_that_dies_at_its_start(
-    offline_home: Home, path: Path, deadly: str
-) -> None:
-    with opened(offline_home, path) as kernel:
-        killed_by(kernel, deadly)
-        kernel.restart()
         write_notebook(path, block("alpha==1.0"), "import alpha")
         kernel.execute("1 + 1")
         kernel.restart()

@@ -66,6 +66,15 @@ def test_a_missing_import_of_the_user_s_names_the_line_that_adds_it(
             assert note_of(kernel.execute(code)) == "", code
         # What nobody asked for as a user is not commented.
         assert note_of(kernel.execute("import sklearn", store_history=False)) == ""
+        odd = "import sys\nsys.path[:0] = [b'bytes', None, []]\nimport some_thing"
+        assert note_of(kernel.execute(odd)).endswith("%scriptenv add some-thing\n")
+        # Whatever goes wrong here, a cell gets its reply.
+        harmed = "get_ipython().kernel.help = None"
+        assert kernel.execute(harmed, store_history=False).status == "ok"
+        assert kernel.execute("6 * 7").result == "42"
+        strict = "get_ipython().kernel.completion.strict = True"
+        assert kernel.execute(strict, store_history=False).status == "ok"
+        assert kernel.execute("6 * 7").ename == "EngineFailed"
 
 
 def test_what_comes_with_the_kernel_is_pointed_out_once_and_listed(

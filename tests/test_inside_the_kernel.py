@@ -29,7 +29,7 @@ from tests.kernels import (
     wheel,
     write_notebook,
 )
-from tests.stage import record_of
+from tests.stage import call, record_of
 
 
 def shown(kernel: Kernel, code: str) -> str:
@@ -250,6 +250,21 @@ def test_the_folder_is_importable_after_the_first_cell_and_comes_before_everythi
         assert shown(kernel, "import sys, alpha\nprint(sys.path[0] == '', alpha.__version__)") == (
             "True beside\n"
         )
+
+
+def test_in_a_home_behind_a_link_no_module_of_ours_is_importable(
+    offline_home: Home, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where `/home` leads elsewhere: Python names a script's folder without links."""
+    (tmp_path / "link").symlink_to(offline_home.path)
+    monkeypatch.setenv("SCRIPTENV_HOME", str(tmp_path / "link" / "scriptenv"))
+    finds = "import importlib.util as u\nprint([*map(u.find_spec, ('kernel', 'words', 'inbox'))])"
+    with opened(offline_home, path) as kernel:
+        assert shown(kernel, finds) == "[None, None, None]\n"
+        assert shown(kernel, "import alpha\nprint(alpha.__version__)") == "1.0\n"
+    write_notebook(path, finds)
+    told = call("run", path)
+    assert told.stdout == "[None, None, None]\n", told.stderr
 
 
 # What clients ask.

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 
-from ipy_scriptenv import environments
+from ipy_scriptenv import environments, provisioner
 from ipy_scriptenv.environments import Context
+from ipy_scriptenv.record import Source, SourceKind
 from tests.conftest import Home, Layers
 from tests.kernels import (
     GENERIC,
@@ -238,6 +240,13 @@ def test_a_folder_that_is_gone_gives_way_to_the_source_s(
         )
 
 
+def test_a_folder_that_cannot_even_be_looked_at_gives_way_to_the_user_s_own(home: Home) -> None:
+    """As one below a folder that may not be entered, or with a name that is too long."""
+    source = Source(kind=SourceKind.FILE, path=f"/{'x' * 300}/nb.ipynb")
+    assert provisioner._folder("/nowhere", source) == str(home.path)
+    assert provisioner._folder(None, source) is None
+
+
 def test_a_start_while_another_process_changes_the_environment_is_at_once_and_the_cell_waits(
     offline_home: Home, path: Path
 ) -> None:
@@ -270,22 +279,31 @@ def test_a_killed_kernel_leaves_its_environment_free(offline_home: Home, path: P
 # Hosts that are gone.
 
 
-def without_host(environment: Path) -> None:
-    """Make the record name a host that is not there any more."""
+def name_hosts(environment: Path, *hosts: Path | str) -> None:
+    """Make the record name these hosts."""
     record = record_of(environment)
-    gone = {**record["hosts"][0], "python": "/nowhere/bin/python"}
+    named = [{**record["hosts"][0], "python": str(host)} for host in hosts]
     (environment / "scriptenv.json").write_text(
-        json.dumps(record | {"hosts": [gone]}), encoding="utf-8"
+        json.dumps(record | {"hosts": named}), encoding="utf-8"
     )
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """Give a host whose Python is there still; the package was uninstalled."""
+    program = tmp_path / "bare"
+    program.write_text("#!/bin/sh\necho No module named ipy_scriptenv >&2\nexit 1\n")
+    program.chmod(0o755)
+    return program
 
 
 @pytest.mark.usefixtures("offline_home")
 def test_without_a_host_an_environment_in_sync_runs_and_any_other_says_how_to_reinstall(
-    path: Path,
+    path: Path, bare: Path
 ) -> None:
     source = environments.locate(path)
     environment = environments.sync(source, context=Context()).path
-    without_host(environment)
+    name_hosts(environment, "/nowhere/bin/python")
     with launched(kernelspec_of(path), cwd=path.parent) as kernel:
         assert kernel.execute("import alpha\nalpha.__version__").result == "'1.0'"
 
@@ -295,8 +313,13 @@ def test_without_a_host_an_environment_in_sync_runs_and_any_other_says_how_to_re
         done = kernel.execute("import alpha\nalpha.__version__")
         assert done.result == "'1.0'", done.traceback
         assert "not installed any more" in done.shown_text
-        by_hand = kernel.execute("!pip list")
-        assert "pip install ipy-scriptenv" in by_hand.stdout + by_hand.stderr
+        for hosts in ([bare], ["/nowhere/bin/python"]):
+            name_hosts(environment, *hosts)
+            by_hand = kernel.execute("!pip list")
+            assert "pip install ipy-scriptenv" in by_hand.stdout + by_hand.stderr
+            # A line is not carried out, although the environment is in sync.
+            for line in ("%scriptenv sync", "%scriptenv upgrade", "%%scriptenv\n1"):
+                assert "pip install ipy-scriptenv" in kernel.execute(line).traceback, line
         # The block that asks for something else fails, and runs nothing.
         failed = kernel.execute(block("alpha==1.0", "nspkg-one") + "touched = True")
         assert failed.status == "error"
@@ -313,12 +336,14 @@ def test_without_a_host_an_environment_in_sync_runs_and_any_other_says_how_to_re
         assert kernel.execute("assert 'touched' not in globals()", silent=True).status == "ok"
 
 
-def test_of_several_hosts_the_first_that_is_there_answers(offline_home: Home, path: Path) -> None:
+def test_of_several_hosts_the_first_that_is_there_answers(
+    offline_home: Home, path: Path, bare: Path
+) -> None:
     environment = made(offline_home, path)
-    record = record_of(environment)
-    gone = {**record["hosts"][0], "python": "/nowhere/bin/python"}
-    (environment / "scriptenv.json").write_text(
-        json.dumps(record | {"hosts": [gone, *record["hosts"]]}), encoding="utf-8"
-    )
+    hosts = ("/nowhere/bin/python", bare, sys.executable)
+    name_hosts(environment, *hosts)
     with launched(kernelspec_of(path), cwd=path.parent) as kernel:
         assert kernel.execute("import alpha\nalpha.__version__").result == "'1.0'"
+        name_hosts(environment, *hosts)
+        assert "alpha" in kernel.execute("!pip list").stdout
+        assert kernel.execute("%%scriptenv\nprint('there')").stdout == "there\n"

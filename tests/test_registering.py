@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context
+from ipy_scriptenv.kernels import specs
 from ipy_scriptenv.layout import CHANGING
 from tests.conftest import Home
 from tests.kernels import kernelspec_of, launched, made, opened, prefix, started
@@ -152,6 +154,14 @@ def test_the_sweep_removes_the_kernelspec_of_a_source_that_is_gone(
     start(write_script(script, "alpha<2"))  # it was deleted by mistake, and came back
     assert kernelspecs(home) == {kernelspec_of(stays), kernelspec_of(script)}
     assert state_of(script) == "in-sync"
+
+
+def test_what_stands_in_a_source_s_place_is_not_waited_for(home: Home, script: Path) -> None:
+    """A pipe, which anybody who may write there can put there, would never end."""
+    os.mkfifo(script.with_suffix(".ipynb"))
+    name = environments.name_of(environments.locate(script))
+    assert not specs.is_named_by(str(script.with_suffix(".ipynb")), name)
+    assert kernelspecs(home) == set()
 
 
 # Display names

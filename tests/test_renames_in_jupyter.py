@@ -89,7 +89,7 @@ def test_a_renamed_notebook_takes_its_environment_along(shared: JupyterServer) -
         assert (done.result, done.stdout) == ("'1.1'", "")  # nothing is told: nothing is done
         assert prefix(kernel) == environment_of(new)
     assert kernelspec_of(new) in shared.kernelspecs()
-    assert kernelspec_of(old) not in shared.kernelspecs()
+    wait_until(lambda: kernelspec_of(old) not in shared.kernelspecs())
     assert f"The environment of {old} is that of {new}" in log_of(shared)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,14 @@ def named(path: Path | str) -> dict[str, dict[str, str]]:
     return {"scriptenv": {"source": str(path)}}
 
 
+SPOILT: tuple[dict[str, Any], ...] = (
+    {"scriptenv": None},
+    {"scriptenv": []},
+    {"scriptenv": {"source": 3}},
+    {"scriptenv": {"source": None}},
+)
+
+
 @pytest.mark.usefixtures("home")
 def test_which_source_the_first_that_applies(tmp_path: Path) -> None:
     first, second, third = (write_notebook(tmp_path / f"{name}.ipynb", "") for name in "abc")
@@ -51,7 +60,7 @@ def test_which_source_the_first_that_applies(tmp_path: Path) -> None:
     picture = tmp_path / "p.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n\x00")
     session, given = {"JPY_SESSION_NAME": str(first)}, {"SCRIPTENV_SOURCE": str(third)}
-    rows: list[tuple[dict[str, str], dict[str, dict[str, str]], Source]] = [
+    rows: list[tuple[dict[str, str], dict[str, Any], Source]] = [
         # 1. the path of the session, if it is an existing file that can be a source
         (session | given, named(second), a),
         ({"JPY_SESSION_NAME": str(script)}, named(second), environments.locate(script)),
@@ -71,6 +80,8 @@ def test_which_source_the_first_that_applies(tmp_path: Path) -> None:
         ({}, {}, EPHEMERAL),
         ({"JPY_SESSION_NAME": str(tmp_path / "nowhere.ipynb")}, {}, EPHEMERAL),
         ({"SCRIPTENV_SOURCE": str(tmp_path / "nowhere.ipynb")}, {}, EPHEMERAL),
+        # … and a kernelspec that was spoilt by hand says nothing
+        *((given, spoilt, c) for spoilt in SPOILT),
     ]
     found = [source_of(env, metadata) for env, metadata, _ in rows]
     assert found == [wanted for *_, wanted in rows]

@@ -14,11 +14,11 @@ from ipykernel.kernelapp import IPKernelApp
 from . import backend, check, debugging, replace
 from .cluster.finding import make_importable
 from .completing import Completion
-from .hosts import Spare
 from .imports import Packages
 from .kernel import ScriptEnvKernel
 from .live import LiveLock
 from .magics import register_magics
+from .spare import Spare
 
 __all__ = ["run"]
 
@@ -51,6 +51,7 @@ def run(
     own_backend = "MPLBACKEND" in os.environ
     app = IPKernelApp.instance(kernel_class=ScriptEnvKernel, ignore_cwd=True)
     debugging.put_off()
+    listeners = replace.Listeners.expected()
     app.initialize(sys.argv[1:])
     if not own_backend:
         backend.keep_from_children()
@@ -60,7 +61,7 @@ def run(
     register_magics(kernel.shell, completion)
     make_importable()
     _cancel_on_interrupt(completion)
-    replace.take_over(app)
+    replace.take_over(app, listeners)
     if lock is not None:
         lock.ready = True
         lock.tell([])

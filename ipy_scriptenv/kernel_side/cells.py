@@ -147,9 +147,12 @@ def _read(stream: Any, name: str, heard: queue.Queue[tuple[str, str]]) -> None:
 
 
 def _write(stream: Any, text: str) -> None:
-    """Hand over the input; that the process has ended already is seen where it is waited for."""
+    """Hand over the input; that the process has ended already is seen where it is waited for.
+
+    Half a character, as a front end may send it, is handed over too: who reads it refuses it.
+    """
     with contextlib.suppress(OSError):
-        stream.write(text.encode("utf-8", "surrogateescape"))
+        stream.write(text.encode("utf-8", "surrogatepass"))
     with contextlib.suppress(OSError):
         stream.close()
 

@@ -1,4 +1,7 @@
-"""The cheap question whether anything may have changed since the last sync: a handful of stats."""
+"""The cheap question whether anything may have changed since the last sync: a handful of stats.
+
+And the record that they are held against, as a kernel that runs sees it.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,13 @@ RESOLVER_VARIABLES = (
     "UV_TORCH_BACKEND",
 )
 """The environment variables of uv that decide which versions an environment holds."""
+
+
+_INSTALLED = frozenset({"fingerprint", "kernel", "packages", "python"})
+"""The keys of a record by which another process's change is seen."""
+
+_NEEDED = _INSTALLED | {"block", "hosts", "pending", "settings", "source", "source_stat", "watch"}
+"""The keys of a record that a kernel reads."""
 
 
 def file_stat(path: str) -> FileStat | None:
@@ -120,6 +130,83 @@ def surroundings_changed(record: dict[str, Any], environ: Mapping[str, str]) -> 
     if record["settings"] != settings_digest(environ):
         return True
     return any(file_stat(path) != _stat(stat) for path, stat in record["watch"].items())
+
+
+class WatchedRecord:
+    """The record of a kernel's environment, read again when its file has changed.
+
+    :ivar now: the decoded record
+    :ivar runs_on: base interpreter and kernel that this process was started with
+    :ivar changed_elsewhere: whether another process has changed the environment since the start
+    :ivar must_look: whether a host has to say if this kernel is still the right one
+    """
+
+    def __init__(self, environment: str, record: dict[str, Any]) -> None:
+        self.now = record
+        self.runs_on: tuple[str, str] = (record["python"]["base"], record["kernel"])
+        self.changed_elsewhere = self.must_look = False
+        self._path = os.path.join(environment, "scriptenv.json")
+        self._mark = os.path.join(environment, "scriptenv.changing")
+        self._seen = file_stat(self._path)
+
+    def look(self) -> bool:
+        """Read it again if its file has changed; say whether another process has installed.
+
+        One that is damaged is left to a host to tell of.
+        """
+        found = file_stat(self._path)
+        if found is None or found == self._seen:
+            return False
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                record = json.load(file)
+        except (OSError, ValueError):
+            return False
+        if not isinstance(record, dict) or not record.keys() >= _NEEDED:
+            return False
+        before, self.now, self._seen = self.now, record, found
+        if all(record[key] == before[key] for key in _INSTALLED):
+            return False
+        self.changed_elsewhere = self.must_look = True
+        return True
+
+    def take_own_change(self) -> None:
+        """Read it after a sync of this very kernel: that told all there is to know."""
+        before = self.changed_elsewhere
+        self.look()
+        self.changed_elsewhere, self.must_look = before, False
+
+    def needs_a_look(self) -> bool:
+        """Whether a host has to say if this is the right kernel, or a change is going on."""
+        python, kernel = self.runs_on
+        return (
+            self.must_look
+            or self.now["python"]["base"] != python
+            or (self.now["kernel"] == "own") != (kernel == "own")
+            or os.path.exists(self._mark)
+        )
+
+    def declares(self, toml: str | None) -> bool:
+        """Whether it says what a block says; none is an empty one."""
+        return bool(without_credentials(toml or "") == (self.now["block"] or ""))
+
+    def is_synced_to(self, toml: str) -> bool:
+        """Whether the environment holds what a block declares, and the block is known."""
+        return self.now["block"] is not None and self.declares(toml) and self.is_synced()
+
+    def is_synced(self) -> bool:
+        """Whether a sync has succeeded, and no change waits for the next start."""
+        return self.now["fingerprint"] is not None and self.now["pending"] is None
+
+    def seems_synced_to_source(self) -> bool:
+        """Whether the environment holds what the source's file declares, as a kernel reads that."""
+        path = self.now["source"].get("path")
+        if path is None or not source_changed(self.now):
+            return True
+        try:
+            return self.declares(block_of_source(path))
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
 
 def _stat(value: Any) -> FileStat | None:

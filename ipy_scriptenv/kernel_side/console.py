@@ -10,8 +10,8 @@ from __future__ import annotations
 import os  # Python itself has loaded it already
 import sys
 
-if __name__ == "__main__" and sys.path[0] == os.path.dirname(__file__):
-    # This folder's modules are a package's, and shadow nothing.
+if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__file__)):
+    # This folder's modules are a package's, and shadow nothing. Python names it without links.
     del sys.path[0]
 
 import importlib.util
@@ -29,10 +29,10 @@ def main(environment: str, layer: str, arguments: list[str]) -> None:
     _load_package()
     from scriptenv_kernel import (  # type: ignore[import-not-found]  # loaded just now
         completing,
-        hosts,
         imports,
         live,
         magics,
+        spare,
         start,
     )
 
@@ -46,7 +46,7 @@ def main(environment: str, layer: str, arguments: list[str]) -> None:
         record=record,
         packages=imports.Packages(environment, layer or None),
         lock=live.hold(environment, home, record["kernel"]),
-        spare=hosts.Spare(initial, home),
+        spare=spare.Spare(initial, home),
     )
     completion.fresh = False
 

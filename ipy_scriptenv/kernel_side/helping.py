@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from .imports import Packages, file_of
-from .names import known_distribution
 
 __all__ = ["ImportHelp", "changed_by_hand"]
 
@@ -78,6 +77,8 @@ class ImportHelp:
         """
         if not isinstance(error, ModuleNotFoundError) or not _is_raised_in(error, globals_):
             return None
+        from .names import known_distribution
+
         module = error.name if isinstance(error.name, str) else ""
         top = module.partition(".")[0]
         wanted = [each for each in _imported_names(code) if each.startswith(f"{module}.")]
@@ -106,7 +107,9 @@ class ImportHelp:
         standard = getattr(sys, "stdlib_module_names", sys.builtin_module_names)
         if module in standard or module in _GONE:
             return True
-        folders = {entry or os.curdir for entry in ("", *sys.path[:1])}
+        # Anything may stand in `sys.path`; Python looks at texts alone.
+        entries: list[Any] = sys.path[:1]
+        folders = {os.curdir, *(entry for entry in entries if entry and isinstance(entry, str))}
         names = (module, f"{module}.py", f"{module}.ipynb")
         return any(
             os.path.exists(os.path.join(folder, each)) for folder in folders for each in names

@@ -9,16 +9,23 @@ import queue
 import signal
 import subprocess
 import threading
+import time
+import weakref
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
+
+if TYPE_CHECKING:
+    from .spare import Spare
 
 __all__ = [
     "PROTOCOL",
     "HostEnded",
     "HostGone",
-    "Spare",
+    "answering",
     "ask",
     "reachable",
+    "start",
+    "stop",
     "variables",
 ]
 
@@ -27,9 +34,6 @@ _POLL = 0.1
 """Seconds between looks at the switch: short, because a wait cannot be interrupted on Windows."""
 _GRACE = 10.0
 """Seconds that a host has to stop its uv and end, before it is killed."""
-
-_SOON = 0.3
-"""Seconds until a spare host is started: a start, or the reply of a cell, comes first."""
 
 _RESTORED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MPLBACKEND", "CONDA_PREFIX")
 """Variables that the host gets as they were before this kernel set its own."""
@@ -48,65 +52,35 @@ def reachable(record: dict[str, Any]) -> list[str]:
     return [host["python"] for host in record["hosts"] if os.access(host["python"], os.X_OK)]
 
 
-class Spare:
-    """A host that is started before it is asked for: a cell need not wait for what it loads.
+def answering(record: dict[str, Any]) -> str | None:
+    """Name the interpreter of the newest host that has the package still, to run it as a program.
 
-    It waits for two minutes and ends by itself, or when this kernel ends. It is asked only if it
-    was started with the variables that a new host would get.
-
-    :param initial: the environment variables that this kernel was started with
+    :returns: ``None``: there is none
     """
+    for python in reachable(record):
+        asked = [python, "-P", "-c", "import ipy_scriptenv"]
+        with contextlib.suppress(OSError):
+            if subprocess.run(asked, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+                return python
+    return None
 
-    def __init__(self, initial: Mapping[str, str], home: str) -> None:
-        self.initial = initial
-        self._home = home
-        self._turn = threading.Lock()
-        self._timer: threading.Timer | None = None
-        self._process: subprocess.Popen[str] | None = None
-        self._python = ""
-        self._variables: dict[str, str] = {}
 
-    def start_soon(self, record: dict[str, Any]) -> None:
-        """Start one when what goes on now is over, and nobody has asked by then."""
-        if self.initial.get("SCRIPTENV_SPARE_HOST") == "0":
-            return
-        self._timer = threading.Timer(_SOON, self._start, (record,))
-        self._timer.daemon = True
-        self._timer.start()
+_started: weakref.WeakSet[subprocess.Popen[str]] = weakref.WeakSet()
+"""The hosts of this process."""
 
-    def _start(self, record: dict[str, Any]) -> None:
-        with self._turn:
-            if self._timer is None or (self._process and self._process.poll() is None):
-                return
-            for python in reachable(record)[:1]:
-                # One that cannot be started is told when it is needed.
-                with contextlib.suppress(OSError):
-                    self._python, self._variables = python, variables(self.initial)
-                    self._process = _started(python, self._home, self._variables, "--spare")
 
-    def take(self, python: str, wanted: Mapping[str, str]) -> subprocess.Popen[str] | None:
-        """Give the one that waits, if it is what is wanted; it is the caller's then."""
-        process = self._given_up()
-        if process is None or process.poll() is not None:
-            return None
-        if self._python == python and self._variables == wanted:
-            return process
-        _stop(process)
-        return None
+def _let_go() -> None:
+    """Let go of the hosts, in a forked child: a pipe that it held too would keep them at work."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for process in _started:
+        if process.stdin is not None and not process.stdin.closed:
+            # Closed, its number could be another file's by the time that this object goes.
+            os.dup2(null, process.stdin.fileno(), inheritable=False)
+    os.close(null)
 
-    def drop(self) -> None:
-        """End the one that waits, and start none any more."""
-        process = self._given_up()
-        if process is not None:
-            _stop(process)
 
-    def _given_up(self) -> subprocess.Popen[str] | None:
-        with self._turn:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            process, self._process = self._process, None
-        return process
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def ask(
@@ -165,27 +139,32 @@ def _ask_one(
             return answer, heard
         # It had just waited for long enough.
     try:
-        process = _started(python, home, wanted)
+        process = start(python, home, wanted)
     except OSError as error:
         return None, f"No module named ipy_scriptenv: {error}"
     answer, heard, _ = _converse(process, request, on_event, cancelled)
     return answer, heard
 
 
-def _started(
-    python: str, home: str, environ: Mapping[str, str], *words: str
-) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def start(python: str, home: str, environ: Mapping[str, str], *words: str) -> subprocess.Popen[str]:
+    """Start a host, which waits for one request.
+
+    :raises OSError: if that interpreter cannot be run
+    """
+    process = subprocess.Popen(
         [python, "-P", "-m", "ipy_scriptenv.host", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        cwd=home,
+        # Where the home is gone, the host is the one to say what is missing.
+        cwd=home if os.path.isdir(home) else os.sep,
         env=environ,
         encoding="utf-8",
         errors="replace",
         start_new_session=os.name == "posix",
     )
+    _started.add(process)
+    return process
 
 
 def _converse(
@@ -213,13 +192,13 @@ def _converse(
     ]
     for reader in readers:
         reader.start()
-    _write(process.stdin, {"protocol": PROTOCOL, **request})
     try:
+        _write(process.stdin, {"protocol": PROTOCOL, **request})
         answer = _listen(lines, process, hear, cancelled)
     except BaseException:
-        _stop(process)
+        stop(process)
         raise
-    _stop(process)
+    stop(process)
     readers[1].join(1.0)
     return answer, "".join(words), begun
 
@@ -230,16 +209,18 @@ def _listen(
     on_event: Callable[[dict[str, Any]], None],
     cancelled: Callable[[], bool],
 ) -> dict[str, Any] | None:
-    """Pass events on until the last one; None if the host ends without."""
-    stopped = False
+    """Pass events on until the last one; None if the host ends without, or does not end."""
+    limit = None
     while True:
-        if not stopped and cancelled():
+        if limit is None and cancelled():
             # The host ends its uv when its input closes, and then says that it was interrupted.
-            stopped = True
+            limit = time.monotonic() + _GRACE
             _close(process.stdin)
         try:
             line = lines.get(timeout=_POLL)
         except queue.Empty:
+            if limit is not None and time.monotonic() > limit:
+                return None
             on_event({"event": "silence"})
             continue
         if line is None:
@@ -271,7 +252,7 @@ def _read_to_end(stream: Any, lines: queue.Queue[str | None]) -> None:
     lines.put(None)
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def stop(process: subprocess.Popen[str]) -> None:
     """End the host: by closing its input, and by force if that does not help."""
     _close(process.stdin)
     try:

@@ -104,14 +104,15 @@ class ScriptEnvKernel(IPythonKernel):
         it is: start-up code of clients and variable inspectors are not a user.
         """
         by_user = not silent and (store_history or self.completion.always)
-        if by_user:
-            reply = self._complete(code)
-            if reply is not None:
-                return reply
-            self._let_go()
-        else:
-            self.inbox.ran_unasked(code)
+        cell = object()
         try:
+            if by_user:
+                refused = self._complete(code, cell)
+                if refused is not None:
+                    return refused
+                self._let_go()
+            else:
+                self.inbox.ran_unasked(code)
             reply = await _finished(
                 super().do_execute(
                     code,
@@ -124,7 +125,7 @@ class ScriptEnvKernel(IPythonKernel):
             )
             return self._after(code, reply) if by_user else reply
         finally:
-            self.completion.ended(admitted=by_user)
+            self.completion.ended(cell)
             if self.front_ends is not None:
                 self.front_ends.tell_state()
 
@@ -133,6 +134,14 @@ class ScriptEnvKernel(IPythonKernel):
 
         Where strictness is asked for, the cell fails by what the notebook does not declare.
         """
+        try:
+            return self._commented(code, reply)
+        except Exception as error:
+            # Without a reply the cell would wait for ever.
+            self.log.exception("scriptenv: what the cell imports could not be told")
+            return self._error_reply(unforeseen(error)) if self.completion.strict else reply
+
+    def _commented(self, code: str, reply: dict[str, Any]) -> dict[str, Any]:
         completion = self.completion
         notes = self.help.notes(code)
         if completion.strict and reply.get("status") == "ok":
@@ -158,10 +167,11 @@ class ScriptEnvKernel(IPythonKernel):
         parameters = inspect.signature(super().do_execute).parameters
         return {name: value for name, value in more.items() if name in parameters}
 
-    def _complete(self, code: str) -> dict[str, Any] | None:
+    def _complete(self, code: str, cell: object) -> dict[str, Any] | None:
         """Complete the environment before *code*; give the reply if it must not run.
 
-        Never awaits: an interrupt must raise here, not tear down the event loop.
+        Otherwise *cell* has begun. Never awaits: an interrupt must raise here, not tear down the
+        event loop.
         """
         # One for each cell: two subshells complete the environment one after the other.
         told = None if self.front_ends is None else self.front_ends.tell_progress
@@ -171,6 +181,7 @@ class ScriptEnvKernel(IPythonKernel):
             showing.end()
             if answer.get("replace"):
                 self._replace(answer["replace"], can_encrypt=answer.get("curve", False))
+            self.completion.begins(cell)
         except Failed as failed:
             return self._refuse(failed, showing)
         except KeyboardInterrupt:
@@ -197,8 +208,6 @@ class ScriptEnvKernel(IPythonKernel):
 
     def _refuse(self, failed: Failed, showing: Showing) -> dict[str, Any]:
         showing.end()
-        if self.front_ends is not None:
-            self.front_ends.tell_state()
         return self._error_reply(failed)
 
     def _replace(self, reason: str, *, can_encrypt: bool) -> None:

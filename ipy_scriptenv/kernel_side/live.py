@@ -56,13 +56,15 @@ class LiveLock:
                 "undeclared": dict(undeclared or {}),
             }
         )
-        try:
-            os.ftruncate(self.descriptor, 0)
+        data = text.encode()
+        # A full disk costs others what is new of it, not this kernel its life.
+        with contextlib.suppress(OSError):
+            before = os.fstat(self.descriptor).st_size
             os.lseek(self.descriptor, 0, os.SEEK_SET)
-            os.write(self.descriptor, text.encode())
-        except OSError:
-            # A full disk costs others the knowledge of what is imported, not this kernel its life.
-            pass
+            # Over the old text, with blanks for its rest: who reads meanwhile finds one or the
+            # other. In an empty file it would find that nothing is imported.
+            os.write(self.descriptor, data.ljust(before))
+            os.ftruncate(self.descriptor, len(data))
 
     def close(self) -> None:
         """Close this process's copy of the lock; another process's holds on."""
@@ -75,6 +77,10 @@ class LiveLock:
         """Let the program that this process becomes keep the lock; give what it must be told."""
         os.set_inheritable(self.descriptor, True)
         return {_INHERITED: f"{self.descriptor}:{self.path}"}
+
+    def keep(self) -> None:
+        """Let no other program keep the lock: this process has become none."""
+        os.set_inheritable(self.descriptor, False)
 
 
 def hold(environment: str, home: str, kernel: str) -> LiveLock | None:

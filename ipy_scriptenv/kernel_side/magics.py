@@ -7,8 +7,10 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
-from . import cells, declaring, hosts
+from . import cells, declaring
 from .below import Below
+from .block import block_of_cell
+from .check import block_of_source
 from .completing import Completion
 from .failing import Failed, named, without_host, wrong_call
 from .words import words_of
@@ -129,7 +131,7 @@ def _with_own_file(completion: Completion, words: list[str]) -> list[str]:
     path = completion.record["source"].get("path")
     if "--help" in words or "-h" in words or path is None:
         return words
-    if completion.is_file_behind():
+    if _is_file_behind(completion):
         raise wrong_call(declaring.SAVE_FIRST, "")
     return [words[0], path, *words[1:]]
 
@@ -141,9 +143,22 @@ def _verb(completion: Completion, below: Below, words: list[str]) -> dict[str, A
     """
     notes = completion.notes() if words == ["status"] else ()
     with below.working() as tell:
-        if declaring.reads_own_file(words) and completion.is_file_behind():
+        if declaring.reads_own_file(words) and _is_file_behind(completion):
             tell({"event": "note", "text": declaring.SAVE_FIRST})
         return completion.verb(words, tell, notes=notes)
+
+
+def _is_file_behind(completion: Completion) -> bool:
+    """Say whether the source's file declares something else than what was executed last."""
+    path = completion.record["source"].get("path")
+    if completion.block_cell is None or path is None:
+        return False
+    try:
+        executed = block_of_cell(completion.block_cell)
+        found = block_of_source(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return executed is not None and executed.toml != found
 
 
 def _front_ends(shell: Any) -> FrontEnds | None:
@@ -178,14 +193,16 @@ def _instead_of_conda(line: str) -> str:
 
 
 def _host_command(completion: Completion) -> tuple[list[str], dict[str, str]]:
-    """Give the command line of the newest host that is there, and the variables for it.
+    """Give the command line of the newest host that has one, and the variables for it.
 
     :raises Failed: if there is none
     """
-    found = hosts.reachable(completion.record)
-    if not found:
+    from . import hosts
+
+    python = hosts.answering(completion.record)
+    if python is None:
         raise named(without_host(""))
-    return [found[0], "-P", "-m", "ipy_scriptenv"], hosts.variables(completion.initial)
+    return [python, "-P", "-m", "ipy_scriptenv"], hosts.variables(completion.initial)
 
 
 def _quoted(path: str) -> str:

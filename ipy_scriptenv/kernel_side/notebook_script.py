@@ -11,8 +11,8 @@ from __future__ import annotations
 import os  # Python itself has loaded it already
 import sys
 
-if __name__ == "__main__" and sys.path[0] == os.path.dirname(__file__):
-    # This folder's modules are a package's, and shadow nothing.
+if __name__ == "__main__" and sys.path[0] == os.path.dirname(os.path.realpath(__file__)):
+    # This folder's modules are a package's, and shadow nothing. Python names it without links.
     del sys.path[0]
 
 import ast

@@ -19,7 +19,7 @@ from typing import Any
 
 from .inbox import QUIET, QUIET_LIMIT, decoded
 
-__all__ = ["Streams", "become_new", "is_possible", "keep_streams", "take_over"]
+__all__ = ["Listeners", "Streams", "become_new", "is_possible", "keep_streams", "take_over"]
 
 _REPLAY = "SCRIPTENV_REPLAY"
 """Descriptor of the file in which a kernel hands its requests to the one that it becomes."""
@@ -27,7 +27,7 @@ _REPLAY = "SCRIPTENV_REPLAY"
 _PEERS_LIMIT = 5.0
 """Seconds that clients have to connect again; those that do not are gone."""
 _SETTLE = 0.2
-"""Seconds from a connection to the subscription that follows on it."""
+"""Seconds from a connection to its use, where that cannot be seen."""
 _CHANNELS = ("shell", "iopub", "stdin", "control")
 
 
@@ -94,11 +94,57 @@ def become_new(kernel: Any) -> None:
         os.execve(python, [*argv, *kernel.streams.arguments], variables)
     except Exception:  # noqa: BLE001 - this kernel goes on, and its cell says what is needed
         signal.signal(signal.SIGINT, interrupts)
+        if completion.lock is not None:
+            completion.lock.keep()
         shell, control = inbox.release()
         _inject(kernel, shell[1:], control)
 
 
-def take_over(app: Any) -> None:
+class Listeners:
+    """Those who have subscribed to iopub since a kernel took over: only they hear its outputs.
+
+    A client subscribes again when its own event loop comes to it, which may be long after it has
+    connected.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @classmethod
+    def expected(cls) -> Listeners | None:
+        """Begin to count; None where no kernel was before, or its ipykernel does not see them.
+
+        Called before the app's ``initialize``.
+        """
+        from ipykernel.iostream import IOPubThread
+
+        begin: Any = getattr(IOPubThread, "_setup_xpub_listener", None)
+        if _REPLAY not in os.environ or begin is None:
+            return None
+        listeners = cls()
+
+        def listen(thread: Any) -> None:
+            begin(thread)
+            stream = getattr(thread, "_xpub_stream", None)
+            if stream is not None:
+                listeners._hear(thread, stream)
+
+        IOPubThread._setup_xpub_listener = listen  # type: ignore[method-assign] # noqa: SLF001
+        return listeners
+
+    def _hear(self, thread: Any, stream: Any) -> None:
+        import zmq
+
+        def take(frames: list[bytes]) -> None:
+            self.count += sum(frame[:1] == b"\x01" for frame in frames)
+            thread._handle_subscription(frames)  # noqa: SLF001 - what it replaces
+
+        # Each subscription, not only the first.
+        thread.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+        stream.on_recv(take)
+
+
+def take_over(app: Any, listeners: Listeners | None) -> None:
     """In a new kernel: handle what the old one left, once the clients are there again.
 
     Called between the app's ``initialize`` and ``start``.
@@ -119,7 +165,7 @@ def take_over(app: Any) -> None:
 
     from tornado.ioloop import IOLoop
 
-    IOLoop.current().add_callback(_replay, kernel, contents)
+    IOLoop.current().add_callback(_replay, kernel, contents, listeners)
 
 
 def _adopt_comm(kernel: Any, name: str) -> None:
@@ -131,7 +177,7 @@ def _adopt_comm(kernel: Any, name: str) -> None:
     kernel.known_front_ends().adopt(adopted)
 
 
-async def _replay(kernel: Any, contents: dict[str, Any]) -> None:
+async def _replay(kernel: Any, contents: dict[str, Any], listeners: Listeners | None) -> None:
     import asyncio
 
     try:
@@ -139,6 +185,8 @@ async def _replay(kernel: Any, contents: dict[str, Any]) -> None:
         deadline = time.monotonic() + _PEERS_LIMIT
         while time.monotonic() < deadline:
             found = _peers(ports)
+            if listeners is not None:
+                found["iopub"] = listeners.count
             if all(found.get(name, 0) >= count for name, count in contents["peers"].items()):
                 break
             await asyncio.sleep(0.02)

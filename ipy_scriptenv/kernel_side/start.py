@@ -86,7 +86,9 @@ def _become_host_launch(environment: str, record: dict[str, Any]) -> None:
 
 def _set_paths(environment: str, layer: str | None) -> None:
     """Take the launcher's folder off the path; put the layer behind the environment's packages."""
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != environment]
+    # Python has put it there as it is without links, such as that of a `/home`.
+    place = os.path.realpath(environment)
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != place]
     if layer is not None:
         sys.path.append(layer)
 

@@ -18,8 +18,9 @@ def main() -> int:
     with open(os.path.join(environment, "scriptenv.json"), encoding="utf-8") as file:
         record = json.load(file)
     for host in record["hosts"]:
-        if os.access(host["python"], os.X_OK):
-            argv = [host["python"], "-P", "-m", "ipy_scriptenv.host", "--tool", environment]
+        argv = [host["python"], "-P"]
+        if os.access(host["python"], os.X_OK) and _has_package(argv):
+            argv += ["-m", "ipy_scriptenv.host", "--tool", environment]
             return subprocess.call(argv + sys.argv[1:])
     print(
         "ipy-scriptenv is not installed any more; `pip install ipy-scriptenv` in the Python that "
@@ -27,6 +28,12 @@ def main() -> int:
         file=sys.stderr,
     )
     return 1
+
+
+def _has_package(argv: list[str]) -> bool:
+    """Say whether the package is installed in a host still; its Python may have outlived it."""
+    asked = [*argv, "-c", "import ipy_scriptenv"]
+    return subprocess.call(asked, stderr=subprocess.DEVNULL) == 0
 
 
 if __name__ == "__main__":

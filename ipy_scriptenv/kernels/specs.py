@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import random
 import secrets
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from jupyter_core.paths import jupyter_data_dir
-
 from ipy_scriptenv.errors import Foreign
-from ipy_scriptenv.files import entries, explained, read_regular, remove_tree, write_atomically
-from ipy_scriptenv.identity import EnvironmentName, is_environment_name, kernelspec_name
+from ipy_scriptenv.files import entries, explained, remove_tree, write_atomically
+from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
+from ipy_scriptenv.kernels.found_specs import (
+    PROVISIONER,
+    Spec,
+    config_in,
+    content_of,
+    folders_alike,
+    is_named_by,
+    kernelspec_folder,
+    kernelspecs_folder,
+    ours,
+    read,
+)
 from ipy_scriptenv.layout import LAUNCHER
 from ipy_scriptenv.record import Source
 from ipy_scriptenv.venvs import environment_python
@@ -27,6 +34,7 @@ __all__ = [
     "PROVISIONER",
     "Spec",
     "hand_on",
+    "is_named_by",
     "kernelspec",
     "kernelspec_folder",
     "kernelspecs_folder",
@@ -38,34 +46,7 @@ __all__ = [
     "unregister",
 ]
 
-PROVISIONER = "scriptenv-provisioner"
-"""The entry point's name of our kernel provisioner."""
-
-_PREFIX = "scriptenv-"
-_LARGEST = 1 << 20
 _LOGOS = ("logo-svg.svg", "logo-32x32.png", "logo-64x64.png")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """A kernelspec of ours that is there.
-
-    :param name: of the environment that it was written for
-    :param source: path or address that it names
-    :param environment: path of the environment that it starts
-    :param alias: whether the environment has another name by now
-    """
-
-    name: EnvironmentName
-    folder: Path
-    source: str
-    environment: Path
-    alias: bool
-
-
-def kernelspec_folder(name: EnvironmentName) -> Path:
-    """Where the kernelspec of an environment is or would be."""
-    return kernelspecs_folder() / kernelspec_name(name)
 
 
 def kernelspec(
@@ -116,8 +97,8 @@ def register(name: EnvironmentName, source: Source, environment: Path, *, curve:
     Where another source's file has the same name, both display names tell the folder too. How the
     user has configured the provisioner there stays.
     """
-    found = _read(kernelspec_folder(name))
-    kept = _config(found)
+    found = content_of(kernelspec_folder(name))
+    kept = config_in(found)
     written = kernelspec(source, environment, curve=curve, config=kept)
     if found is not None and _same_but_title(found, written):
         return kernelspec_name(name)
@@ -139,8 +120,8 @@ def hand_on(name: EnvironmentName, config: Mapping[str, Any]) -> None:
     :param config: as in the kernelspec that its kernel was started by
     """
     folder = kernelspec_folder(name)
-    found = _read(folder)
-    if not config or found is None or read(folder) is None or _config(found):
+    found = content_of(folder)
+    if not config or found is None or read(folder) is None or config_in(found):
         return
     found["metadata"]["kernel_provisioner"]["config"] = dict(config)
     _rewrite(name, found, beside=folder)
@@ -205,7 +186,7 @@ def leave_alias(
 
     :param trash: as for :func:`unregister`
     """
-    found = _read(kernelspec_folder(name))
+    found = content_of(kernelspec_folder(name))
     if found is None or read(kernelspec_folder(name)) is None:
         return
     if not is_named_by(source.path, name):
@@ -213,95 +194,13 @@ def leave_alias(
         return
     curve = bool(found["metadata"].get("supported_encryption"))
     title = f"{_file_name(source)} (before it was renamed)"
-    config = _config(found)
+    config = config_in(found)
     written = kernelspec(source, environment, curve=curve, title=title, config=config)
     written["metadata"]["scriptenv"]["alias"] = target
     beside = kernelspec_folder(target)
     with explained(beside):
         beside.mkdir(parents=True, exist_ok=True)
     _rewrite(name, written, beside=beside)
-
-
-def ours(
-    without: frozenset[EnvironmentName] = frozenset(), *, shuffled: bool = False
-) -> Iterator[Spec]:
-    """Give every kernelspec of a source in the user's Jupyter folder that this package wrote.
-
-    :param without: names that are passed over unread
-    :param shuffled: whether in another order each time
-    """
-    folders = _folders()
-    if shuffled:
-        random.shuffle(folders)
-    for folder in folders:
-        known = folder.name.removeprefix(_PREFIX) in without
-        spec = None if known else read(folder)
-        if spec is not None:
-            yield spec
-
-
-def is_named_by(path: str | None, name: EnvironmentName) -> bool:
-    """Say whether a notebook has the kernelspec of *name* saved as its kernel."""
-    if path is None:
-        return False
-    try:
-        data = json.loads(Path(path).read_bytes())
-        return bool(data["metadata"]["kernelspec"]["name"] == kernelspec_name(name))
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
-        return False
-
-
-def kernelspecs_folder() -> Path:
-    """Where the user's kernelspecs are."""
-    return Path(jupyter_data_dir()) / "kernels"
-
-
-def _folders(words: str = "") -> list[Path]:
-    """List the folders whose names begin as ours do, with *words* at the beginning of the slug."""
-    folder = kernelspecs_folder()
-    try:
-        names = [name for name in os.listdir(folder) if name.startswith(_PREFIX + words)]
-    except OSError:
-        return []
-    ours = (name for name in sorted(names) if is_environment_name(name.removeprefix(_PREFIX)))
-    return [folder / name for name in ours]
-
-
-def read(folder: Path) -> Spec | None:
-    """Read a kernelspec, if it is one of ours; a folder that merely has such a name is not."""
-    data = _read(folder)
-    try:
-        if data is None or folder.is_symlink():
-            return None
-        told = data["metadata"]["scriptenv"]
-        if data["metadata"]["kernel_provisioner"]["provisioner_name"] != PROVISIONER:
-            return None
-        return Spec(
-            name=EnvironmentName(folder.name.removeprefix(_PREFIX)),
-            folder=folder,
-            source=str(told["source"]),
-            environment=Path(told["environment"]),
-            alias="alias" in told,
-        )
-    except (LookupError, TypeError):
-        return None
-
-
-def _read(folder: Path) -> dict[str, Any] | None:
-    try:
-        data = json.loads(read_regular(folder / "kernel.json", limit=_LARGEST))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return data if isinstance(data, dict) else None
-
-
-def _config(found: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Give how the provisioner is configured in a kernelspec."""
-    try:
-        config = found["metadata"]["kernel_provisioner"]["config"] if found is not None else None
-    except (LookupError, TypeError):
-        return None
-    return config if isinstance(config, dict) else None
 
 
 def _same_but_title(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
@@ -323,12 +222,13 @@ def _write(name: EnvironmentName, data: dict[str, Any]) -> None:
             shipped = Path(sys.prefix, "share", "jupyter", "kernels", "scriptenv", logo)
             with contextlib.suppress(OSError):
                 write_atomically(folder / logo, shipped.read_bytes(), mode=0o644)
-        write_atomically(folder / "kernel.json", json.dumps(data, indent=1).encode(), mode=0o644)
+        text = json.dumps(data, indent=1)
+        write_atomically(folder / "kernel.json", text.encode(), mode=_mode(data))
 
 
 def _retitle(name: EnvironmentName, title: str, *, beside: Path) -> None:
     """Give another's kernelspec its display name; *beside* is the folder of one's own."""
-    data = _read(kernelspec_folder(name))
+    data = content_of(kernelspec_folder(name))
     if data is not None and data.get("display_name") != f"scriptenv: {title}":
         _rewrite(name, {**data, "display_name": f"scriptenv: {title}"}, beside=beside)
 
@@ -341,7 +241,12 @@ def _rewrite(name: EnvironmentName, data: dict[str, Any], *, beside: Path) -> No
     path = kernelspec_folder(name) / "kernel.json"
     with explained(path):
         text = json.dumps(data, indent=1)
-        write_atomically(path, text.encode(), mode=0o644, beside=beside)
+        write_atomically(path, text.encode(), mode=_mode(data), beside=beside)
+
+
+def _mode(data: Mapping[str, Any]) -> int:
+    """Say who may read a kernelspec: what a provisioner is configured with may be a secret."""
+    return 0o644 if config_in(data) is None else 0o600
 
 
 def _titles(
@@ -353,14 +258,10 @@ def _titles(
     """
     file = _raw_name(source) if source is not None else file
     paths: dict[EnvironmentName, PurePath] = {}
-    words = name[:-16]
-    for folder in _folders(words):
-        # The names of equal files begin alike: only those are read.
-        other = EnvironmentName(folder.name.removeprefix(_PREFIX))
-        if other != name and other[:-16] == words:
-            spec = read(folder)
-            if spec is not None and not spec.alias and PurePath(spec.source).name == file:
-                paths[other] = PurePath(spec.source)
+    # The names of equal files begin alike: only those are read.
+    for spec in filter(None, map(read, folders_alike(name))):
+        if not spec.alias and PurePath(spec.source).name == file:
+            paths[spec.name] = PurePath(spec.source)
     if source is not None:
         paths[name] = PurePath(source.path or "")
     return _told_apart(paths)
