@@ -39,7 +39,7 @@ lab: front-end ## open JupyterLab on the notebooks
 .PHONY: test
 test: lint front-end ## lint, and run all tests
 	@! command -v npm >/dev/null || test ! -d labextension/lib/test || npm --prefix labextension test --silent
-	$(BIN)/pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: .venv/.installed ## style, formatting, types and who may import whom
