@@ -98,6 +98,15 @@ def test_a_package_is_added_and_removed_with_the_keyboard_alone(
         "button => button === document.activeElement"
     )
 
+    # An edit ends with its row: one that comes back leaves the keyboard where it is.
+    page.keyboard.press("Enter")
+    edit.wait_for()
+    rewrite = "text => jupyterapp.shell.currentWidget.model.sharedModel.cells[0].setSource(text)"
+    text = text_of(page, 1)
+    for name in ("alphabet", "alpha"):
+        page.evaluate(rewrite, text.replace("alpha", name))
+        panel.get_by_role("button", name=f"Edit {name}", exact=True).wait_for()
+
     # An arrow opens the list of Pythons; each step through it would change the block otherwise.
     choice = panel.get_by_role("combobox", name="Python")
     before, first = text_of(page, 1), choice.input_value()
@@ -106,6 +115,14 @@ def test_a_package_is_added_and_removed_with_the_keyboard_alone(
         page.keyboard.press(key)
     assert choice.input_value() == first
     assert text_of(page, 1) == before
+    # Where it may not be opened, as in a frame of another site, the key is the system's.
+    assert choice.evaluate(
+        """select => {
+            select.showPicker = () => { throw new DOMException('not here', 'SecurityError'); };
+            const options = {key: 'ArrowDown', bubbles: true, cancelable: true};
+            return select.dispatchEvent(new KeyboardEvent('keydown', options));
+        }"""
+    )
 
     panel.get_by_role("button", name="Remove alpha").focus()
     page.keyboard.press("Enter")

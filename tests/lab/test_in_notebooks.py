@@ -57,6 +57,15 @@ def test_the_block_s_cell_is_changed_by_the_magic_folded_completed_and_asks_for_
     banner = page.locator(".jp-scriptenv-banner")
     banner.get_by_text(re.compile("alpha")).wait_for()
     picture(page, "restart")
+    # Of too many words for its width, the first ones stay.
+    is_cut = """banner => {
+        banner.style.width = '400px';
+        const words = banner.querySelector('strong');
+        const isCut = words.scrollWidth > words.clientWidth;
+        banner.style.width = '';
+        return isCut;
+    }"""
+    assert not banner.evaluate(is_cut)
 
     banner.get_by_role("button", name="Restart kernel").click()
     banner.wait_for(state="detached")

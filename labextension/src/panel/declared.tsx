@@ -23,6 +23,13 @@ export function Declared({ environment, isBusy }: IPartProps): React.JSX.Element
   useEffect(() => setLeft(null), [left]);
   const declared = environment.info?.status.declared ?? null;
   const dependencies = declared?.dependencies ?? [];
+  // An edit ends with its row, or it would take the keyboard where that comes back.
+  const isGone = edited !== null && !dependencies.includes(edited);
+  useEffect(() => {
+    if (isGone) {
+      setEdited(null);
+    }
+  }, [isGone]);
 
   const change = async (work: Promise<void>): Promise<boolean> => {
     // What fails is shown by the operation itself.

@@ -126,8 +126,12 @@ function openWithKey(event: React.KeyboardEvent<HTMLSelectElement>): void {
   const select = event.currentTarget;
   const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
   if (isPlain && CHOOSING.test(event.key) && 'showPicker' in select) {
-    event.preventDefault();
-    select.showPicker();
+    try {
+      select.showPicker();
+      event.preventDefault();
+    } catch {
+      // Not in a frame of another site: there the key does what the system has it do.
+    }
   }
 }
 
