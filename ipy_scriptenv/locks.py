@@ -29,6 +29,9 @@ _POLL = 0.05
 _PATIENCE = 1.0
 """Seconds before waiting is told."""
 _LARGEST = 1 << 24
+_ATTEMPTS = 5
+_PAUSE = 0.005
+"""How often a file is read that is being written, and the seconds between."""
 _REMEMBERED = 30.0
 """Seconds that the file of a dead kernel stays at least."""
 
@@ -141,7 +144,7 @@ def running_kernels(folder: Path) -> list[RunningKernel]:
                     with contextlib.suppress(OSError):
                         path.unlink()
                 continue
-            found.append(_running(name, _read(path)))
+            found.append(_running(name, _told(path)))
         finally:
             os.close(descriptor)
     return found
@@ -157,6 +160,24 @@ def became_ready(folder: Path, pid: int) -> bool:
             if data.get("pid") == pid:
                 return bool(data.get("ready"))
     return False
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """Read what a running kernel tells, which may be writing it at this moment.
+
+    Where that cannot be understood, it may have imported anything, as if it were busy.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            data = json.loads(read_regular(path, limit=_LARGEST))
+        except ValueError:
+            time.sleep(_PAUSE)
+        except OSError:
+            # On Windows nobody else reads what a kernel has locked.
+            return {}
+        else:
+            return data if isinstance(data, dict) else {"busy": True}
+    return {"busy": True}
 
 
 def _running(uuid: str, data: dict[str, Any]) -> RunningKernel:

@@ -494,10 +494,20 @@ def test_an_ephemeral_environment_from_the_future_is_swept_one_day(lean_home: Ho
 def test_a_kernel_whose_home_is_removed_lives_on_and_a_restart_makes_all_anew(
     offline_home: Home, layers: Layers, path: Path, tmp_path: Path
 ) -> None:
-    with opened(offline_home, path) as kernel:
-        assert kernel.execute("import alpha\nalpha.__version__").result == "'1.0'"
+    def remove_home() -> None:
         offline_home.scriptenv.rename(tmp_path / "removed")
         shutil.rmtree(tmp_path / "removed")
+
+    with opened(offline_home, path) as kernel:
+        remove_home()
+        for code in (block("alpha==1.0"), "%scriptenv status", "%%scriptenv\n1"):
+            told = kernel.execute(code)
+            assert told.ename == "NoEnvironment", "by what this kernel has loaded"
+            assert "Restart the kernel" in told.traceback
+        layers.link(offline_home)
+        kernel.restart()
+        assert kernel.execute("import alpha\nalpha.__version__").result == "'1.0'"
+        remove_home()
         assert kernel.execute("kept = alpha.__version__\nkept").result == "'1.0'"
         told = kernel.execute(block("alpha==1.0", "nspkg-one"))
         assert told.ename == "NoEnvironment"

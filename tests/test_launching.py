@@ -346,4 +346,6 @@ def test_of_several_hosts_the_first_that_is_there_answers(
         assert kernel.execute("import alpha\nalpha.__version__").result == "'1.0'"
         name_hosts(environment, *hosts)
         assert "alpha" in kernel.execute("!pip list").stdout
+        # What a cell sets for programs of its own is not for the hosts.
+        kernel.execute("import os\nos.environ['PYTHONHOME'] = '/nowhere'")
         assert kernel.execute("%%scriptenv\nprint('there')").stdout == "there\n"

@@ -202,19 +202,29 @@ def test_the_file_of_a_kernel_that_died_just_now_still_tells_whether_it_was_read
     assert became_ready(tmp_path, 7)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"imported": 1}', "\xff"])
-def test_a_kernel_that_told_nothing_readable_is_at_home_all_the_same(
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"imported": ["a.p', "\xff"])
+def test_a_kernel_that_told_nothing_readable_is_at_home_and_may_have_imported_anything(
     tmp_path: Path, text: str
 ) -> None:
     with running_kernel(tmp_path, "name") as uuid:
         folder = tmp_path / "locks" / "name.kernels"
         (folder / uuid).write_bytes(text.encode("latin-1"))
-        assert [kernel.uuid for kernel in running_kernels(folder)] == [uuid]
+        assert running_kernels(folder) == [RunningKernel(uuid=uuid, pid=0, kernel="", busy=True)]
 
 
-def test_the_lock_that_a_kernel_takes_is_the_one_that_is_looked_for(tmp_path: Path) -> None:
+def test_the_lock_that_a_kernel_takes_is_the_one_that_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, told = os.rename, []
+
+    def look_and_rename(old: str, new: str) -> None:
+        told.append(json.loads(Path(old).read_text())["imported"])
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", look_and_rename)
     taken = live.hold("/somewhere/environments-v1/name", str(tmp_path), "layer-1")
     assert taken is not None
+    assert told == [[]], "it has something to tell from the beginning"
     taken.tell(["a.py"])
     folder = tmp_path / "locks" / "name.kernels"
     assert running_kernels(folder) == [

@@ -5,6 +5,7 @@ Requests that wait are taken along. ``tests/rounds/replace_rounds.py`` does many
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -13,12 +14,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import psutil
 import pytest
+import zmq
+from ipykernel.iostream import IOPubThread
 from nbclient import NotebookClient
 
+from ipy_scriptenv.kernel_side import replace
 from tests.conftest import Home, Layers
 from tests.kernels import (
     GENERIC,
@@ -126,6 +131,62 @@ def test_a_client_that_is_busy_when_the_kernel_is_new_hears_all_of_it(
         time.sleep(1.5)
         done = kernel.collect(request)
     assert done.shown_text == EXPECTED[0]
+
+
+def test_clients_that_are_there_before_the_kernel_looks_are_counted_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A subscription that stands already is told again only on demand."""
+    clients = [_Subscribed() for _ in range(3)]
+    begin: Any = IOPubThread._setup_xpub_listener
+
+    def begin_late(thread: IOPubThread) -> None:
+        for client in clients:
+            client.wait()
+        begin(thread)
+
+    monkeypatch.setattr(IOPubThread, "_setup_xpub_listener", begin_late)
+    monkeypatch.setenv("SCRIPTENV_REPLAY", "0")
+    listeners = replace.Listeners.expected()
+    assert listeners is not None
+    publisher: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.XPUB)
+    port = publisher.bind_to_random_port("tcp://127.0.0.1")
+    for client in clients:
+        client.connect(port)
+    kind: Any = IOPubThread
+    thread = kind(publisher, session=None)
+
+    async def count_all() -> None:
+        while listeners.count < len(clients):  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+
+    try:
+        thread.io_loop.run_sync(count_all, timeout=30)
+    finally:
+        thread.close()
+        for client in clients:
+            client.close()
+
+
+class _Subscribed:
+    """A client of iopub, of which it can be known when it is connected."""
+
+    def __init__(self) -> None:
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
+        self._socket.subscribe(b"")
+        self._monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED
+        )
+
+    def connect(self, port: int) -> None:
+        self._socket.connect(f"tcp://127.0.0.1:{port}")
+
+    def wait(self) -> None:
+        assert self._monitor.poll(30_000), "it never connects"
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._socket.close(linger=0)
 
 
 def test_the_live_lock_is_held_all_the_while_and_variables_are_the_new_environment_s(

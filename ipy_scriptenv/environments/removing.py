@@ -29,6 +29,8 @@ __all__ = ["delete", "delete_named", "prune", "remove_layer", "sweep_kernelspecs
 
 _SWEEP_EVERY = 3600.0
 _SWEEP_SECONDS = 0.2
+_SWEEP_LEAST = 20
+"""How many kernelspecs are looked at however long it takes: a server that starts is busy."""
 
 
 def delete(source: Source, *, context: Context) -> Item:
@@ -114,8 +116,8 @@ def sweep_kernelspecs(context: Context) -> list[EnvironmentName]:
         return []
     end = time.monotonic() + _SWEEP_SECONDS
     removed = []
-    for spec in specs.ours(shuffled=True):
-        if time.monotonic() > end:
+    for count, spec in enumerate(specs.ours(shuffled=True)):
+        if count >= _SWEEP_LEAST and time.monotonic() > end:
             break
         with contextlib.suppress(ScriptEnvError, OSError):
             if is_dead(context.store, spec) and not running_kernels(context.store.live(spec.name)):

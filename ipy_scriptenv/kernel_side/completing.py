@@ -10,7 +10,7 @@ from typing import Any
 
 from . import check
 from .block import BlockError, block_of_cell, is_only_our_magics
-from .failing import Failed, interrupted, restart_needed, unreadable
+from .failing import Failed, home_gone, interrupted, restart_needed, unreadable
 from .imports import Packages
 from .live import LiveLock
 from .spare import Spare
@@ -226,9 +226,11 @@ class Completion:
         :param begun: the number of interrupts before
         :raises Failed: if none answers, and this kernel cannot do without
         """
-        # Most kernels that start need no host.
-        from .asking import ask
-
+        try:
+            # Most kernels that start need no host.
+            from .asking import ask
+        except ImportError:
+            raise home_gone() from None
         return ask(self, request, on_event, cancelled=lambda: self._interrupts != begun)
 
     @contextlib.contextmanager
@@ -293,8 +295,7 @@ class Completion:
         """How the environment stands to what is declared, in a word and a sentence."""
         if self.record["pending"] is not None:
             return "pending", "A change waits for the kernel's next start."
-        if self.record["fingerprint"] is None or (
-            self._first and check.may_have_changed(self.record, os.environ)
-        ):
+        is_missing = self.record["fingerprint"] is None or self._failed is not None
+        if is_missing or (self._first and check.may_have_changed(self.record, os.environ)):
             return "stale", "What is declared is installed when a cell is run."
         return "in-sync", "The environment holds what is declared."

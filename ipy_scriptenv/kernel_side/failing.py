@@ -8,6 +8,7 @@ from .block import BlockError
 
 __all__ = [
     "Failed",
+    "home_gone",
     "host_ended",
     "interrupted",
     "named",
@@ -141,6 +142,12 @@ def host_ended(words: str) -> Failed:
     """Make the failure of a sync whose host ended without an answer."""
     message = "The process that completes the environment ended without an answer."
     return _failed("EngineFailed", "engine", message, "Run the cell again.", words)
+
+
+def home_gone() -> Failed:
+    """Make the failure of a kernel whose own code is gone, and its environment with it."""
+    message = "The folder of ipy-scriptenv that this kernel runs from is gone."
+    return _failed("NoEnvironment", "no-environment", message, "Restart the kernel.")
 
 
 def without_host(words: str) -> Failed:

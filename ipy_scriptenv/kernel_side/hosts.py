@@ -52,15 +52,17 @@ def reachable(record: dict[str, Any]) -> list[str]:
     return [host["python"] for host in record["hosts"] if os.access(host["python"], os.X_OK)]
 
 
-def answering(record: dict[str, Any]) -> str | None:
+def answering(record: dict[str, Any], initial: Mapping[str, str]) -> str | None:
     """Name the interpreter of the newest host that has the package still, to run it as a program.
 
+    :param initial: the environment variables that this kernel was started with
     :returns: ``None``: there is none
     """
+    null, wanted = subprocess.DEVNULL, variables(initial)
     for python in reachable(record):
         asked = [python, "-P", "-c", "import ipy_scriptenv"]
         with contextlib.suppress(OSError):
-            if subprocess.run(asked, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+            if subprocess.run(asked, stderr=null, env=wanted, check=False).returncode == 0:
                 return python
     return None
 

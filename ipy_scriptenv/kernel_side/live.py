@@ -90,6 +90,8 @@ def hold(environment: str, home: str, kernel: str) -> LiveLock | None:
         number, _, path = inherited.partition(":")
         descriptor = int(number)
         os.set_inheritable(descriptor, False)
+        lock = LiveLock(path, descriptor, kernel)
+        lock.tell([])
     else:
         folder = os.path.join(home, "locks", os.path.basename(environment) + ".kernels")
         name = uuid.uuid4().hex
@@ -100,17 +102,18 @@ def hold(environment: str, home: str, kernel: str) -> LiveLock | None:
                 return None
             os.makedirs(folder, mode=0o700, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-            # It gets its name when it is locked: an unlocked one is taken for a dead kernel's.
+            # It gets its name when it is locked and tells something: an unlocked one is taken for
+            # a dead kernel's, an empty one for a busy kernel's.
             descriptor = os.open(unlocked, flags, 0o600)
             _lock(descriptor)
+            lock = LiveLock(path, descriptor, kernel)
+            lock.tell([])
             os.rename(unlocked, path)
             # The start has come to its end: from now on the lock shows that this kernel is here.
             with contextlib.suppress(OSError):
                 os.unlink(folder.removesuffix(".kernels") + ".starting")
         except OSError:
             return None
-    lock = LiveLock(path, descriptor, kernel)
-    lock.tell([])
     if hasattr(os, "register_at_fork"):
         # The lock is this process's: a forked child that outlives it must not keep it.
         os.register_at_fork(after_in_child=lock.close)

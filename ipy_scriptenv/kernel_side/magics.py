@@ -12,7 +12,7 @@ from .below import Below
 from .block import block_of_cell
 from .check import block_of_source
 from .completing import Completion
-from .failing import Failed, named, without_host, wrong_call
+from .failing import Failed, home_gone, named, without_host, wrong_call
 from .words import words_of
 
 if TYPE_CHECKING:
@@ -197,9 +197,11 @@ def _host_command(completion: Completion) -> tuple[list[str], dict[str, str]]:
 
     :raises Failed: if there is none
     """
-    from . import hosts
-
-    python = hosts.answering(completion.record)
+    try:
+        from . import hosts
+    except ImportError:
+        raise named(home_gone()) from None
+    python = hosts.answering(completion.record, completion.initial)
     if python is None:
         raise named(without_host(""))
     return [python, "-P", "-m", "ipy_scriptenv"], hosts.variables(completion.initial)

@@ -116,6 +116,7 @@ class Listeners:
 
         Called before the app's ``initialize``.
         """
+        import zmq
         from ipykernel.iostream import IOPubThread
 
         begin: Any = getattr(IOPubThread, "_setup_xpub_listener", None)
@@ -124,6 +125,9 @@ class Listeners:
         listeners = cls()
 
         def listen(thread: Any) -> None:
+            with contextlib.suppress(AttributeError, zmq.ZMQError):
+                # Each subscription, not only the first; before any is looked at.
+                thread.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
             begin(thread)
             stream = getattr(thread, "_xpub_stream", None)
             if stream is not None:
@@ -133,14 +137,10 @@ class Listeners:
         return listeners
 
     def _hear(self, thread: Any, stream: Any) -> None:
-        import zmq
-
         def take(frames: list[bytes]) -> None:
             self.count += sum(frame[:1] == b"\x01" for frame in frames)
             thread._handle_subscription(frames)  # noqa: SLF001 - what it replaces
 
-        # Each subscription, not only the first.
-        thread.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         stream.on_recv(take)
 
 
