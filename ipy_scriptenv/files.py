@@ -109,11 +109,13 @@ def require_place(path: Path) -> None:
     """Check that there is a place for a file: its folder, and no folder of its name.
 
     :raises NotFound: if there is none
+    :raises PermissionRefused: if that may not be looked at
     """
-    if is_gone(path.parent):
-        raise NotFound(f"The folder `{path.parent}` does not exist.")
-    if path.is_dir():
-        raise NotFound(f"`{path}` is a folder; name a file.")
+    with explained(path):
+        if is_gone(path.parent):
+            raise NotFound(f"The folder `{path.parent}` does not exist.")
+        if path.is_dir():
+            raise NotFound(f"`{path}` is a folder; name a file.")
 
 
 def write_output(path: Path, data: bytes) -> None:

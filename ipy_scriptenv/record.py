@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from ipy_scriptenv.errors import NewerSchema
@@ -155,7 +157,7 @@ class Record:
         _refuse_newer(data["schema"])
         try:
             return cls._from_dict(data)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             msg = f"incomplete record: {error}"
             raise ValueError(msg) from error
 
@@ -169,7 +171,9 @@ class Record:
         known["packages"] = tuple(Package(**package) for package in known.get("packages", ()))
         known["source_stat"] = _stat(known.get("source_stat"))
         known["watch"] = {path: _stat(stat) for path, stat in known.get("watch", {}).items()}
-        return cls(**known)
+        record = cls(**known)
+        _require_types(record)
+        return record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,10 +207,12 @@ class Glance:
             data = json.loads(shorter)
             _refuse_newer(data["schema"])
             source = data["source"]
+            path, url = source["path"], source["url"]
+            if not (isinstance(path, str | None) and isinstance(url, str | None)):
+                msg = "no record"
+                raise ValueError(msg)  # noqa: TRY004 - the text is wrong, not its type
             return cls(
-                source=Source(
-                    kind=SourceKind(source["kind"]), path=source["path"], url=source["url"]
-                ),
+                source=Source(kind=SourceKind(source["kind"]), path=path, url=url),
                 source_stat=_stat(data["source_stat"]),
                 python_version=str(data["python"]["version"]),
                 created=str(data["created"]),
@@ -217,7 +223,7 @@ class Glance:
                 pending=data["pending"] is not None,
                 synced=data["fingerprint"] is not None,
             )
-        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             msg = f"incomplete record: {error}"
             raise ValueError(msg) from error
 
@@ -239,6 +245,30 @@ def _refuse_newer(schema: int) -> None:
     if schema > SCHEMA:
         msg = f"The environment's record has schema {schema}; this version reads {SCHEMA}."
         raise NewerSchema(msg)
+
+
+def _require_types(record: Record) -> None:
+    """Check that a record holds texts where there must be some, and what can be paths.
+
+    :raises TypeError: if something is no text
+    :raises ValueError: if something can be no path
+    """
+    source, python = record.source, record.python
+    texts = [python.request, record.block, record.pending, record.fingerprint, record.lock_sha256]
+    texts += [source.url, source.path]
+    texts = [text for text in texts if text is not None]
+    texts += [record.uv, record.settings, record.created, record.last_used]
+    texts += [text for host in record.hosts for text in (host.python, host.version, host.uv)]
+    texts += [text for package in record.packages for text in (package.name, package.version)]
+    places = [source.path or "", python.base, python.version, python.abi]
+    places += [record.kernel, record.kernel_side]
+    if not all(isinstance(text, str) for text in (*texts, *places)):
+        msg = "no text where there must be one"
+        raise TypeError(msg)
+    is_nowhere = source.path is not None and not PurePath(source.path).is_absolute()
+    if is_nowhere or b"\0" in os.fsencode("".join(places)):
+        msg = "no path where there must be one"
+        raise ValueError(msg)
 
 
 def _stat(value: list[int] | None) -> FileStat | None:

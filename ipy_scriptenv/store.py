@@ -43,11 +43,16 @@ class Store(Layout):
     def prepare(self) -> None:
         """Make the folders that are missing, for the user alone.
 
-        :raises Foreign: if one of them is a link, a file, or belongs to somebody else
+        :raises Foreign: if one of them is a link, a file, or belongs to somebody else, or if others
+            may write into a home that has other uses too
         """
         with explained(self.home):
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_ours(self.home)
+            is_own = self.is_own(self.home)
+            _check_ours(self.home, mend=is_own)
+            if not is_own and os.name == "posix" and self.home.stat().st_mode & 0o022:
+                msg = f"`{self.home}` has other uses too, and others may write into it."
+                raise Foreign(msg, hint="Set SCRIPTENV_HOME to a folder that is for it alone.")
             for folder in self.folders:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 _check_ours(folder)
@@ -55,6 +60,11 @@ class Store(Layout):
             fence = self.work / FENCE
             if not fence.exists():
                 write_atomically(fence, b"")
+
+    def is_own(self, folder: Path) -> bool:
+        """Say whether it is ours to close to others: a home that holds more may be for them too."""
+        ours = {each.name for each in self.folders}
+        return folder != self.home or all(entry.name in ours for entry in entries(folder))
 
     def check(self) -> None:
         """Check the folders that are there; nothing is made or changed.

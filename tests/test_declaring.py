@@ -135,8 +135,9 @@ def test_a_lower_bound_is_written_unless_another_or_none_is_asked_for(script: Pa
 def test_a_folder_is_declared_by_its_path_beside_the_source(script: Path) -> None:
     write_script(script)
     write_project(script.parent / "mine")
-    declare(script, "add", "./mine", options=("--editable",))
+    declare(script, "add", "./mine[plot]", options=("--editable",))
     text = script.read_text()
+    assert '"local[plot]"' in text
     assert "[tool.uv.sources]" in text
     assert str(script.parent) not in text
     assert state_of(script) == "in-sync"
@@ -220,6 +221,17 @@ def test_a_file_that_is_saved_while_the_disk_is_slow_is_left_alone(
     assert [*tmp_path.glob("*a.py*")] == [path]
 
 
+def test_a_place_that_may_not_be_looked_at_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(PermissionRefused, match="Permission denied"):
+        files.write_output(tmp_path / "a.txt", b"")
+
+
 def test_a_lock_waits_with_the_block_that_another_kernel_cannot_bear(
     home: Home, script: Path
 ) -> None:
@@ -292,8 +304,9 @@ def test_an_upgrade_takes_what_the_block_allows_by_now(script: Path) -> None:
     write_script(script, "alpha")
     assert call("upgrade", script).returncode == 0
     assert installed(environment_of(script)) == {"alpha==2.0"}
-    told = call("upgrade", script, "alpha", "--json")
-    assert json.loads(told.stdout)["action"] in {"kept", "updated"}
+    told = json.loads(call("upgrade", script, "Alpha<3", "alfa", "--json").stdout)
+    assert told["action"] in {"kept", "updated"}
+    assert told["warnings"] == ["There is no `alfa` in the environment, so it was not upgraded."]
 
 
 # Python

@@ -14,8 +14,9 @@ import pytest
 
 from ipy_scriptenv import environments, locks
 from ipy_scriptenv.environments import Context, doctor
-from ipy_scriptenv.errors import EngineFailed
+from ipy_scriptenv.errors import EngineFailed, Foreign
 from ipy_scriptenv.layout import RECORD
+from ipy_scriptenv.store import Store
 from tests.conftest import Home
 from tests.examining import codes, examined, mended, why_not
 from tests.lifecycle import command
@@ -257,6 +258,23 @@ def test_an_open_folder_is_told_and_closed(home: Home, name: str) -> None:
     assert folder.stat().st_mode & 0o777 == 0o755, "looking changes nothing"
     mended()
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_with_other_uses_keeps_its_mode(home: Home) -> None:
+    """As where `SCRIPTENV_HOME` is the user's own home folder: only what is ours is closed."""
+    store = Store(home.scriptenv)
+    (home.scriptenv / "letter.txt").touch()
+    home.scriptenv.chmod(0o755)
+    store.environments.chmod(0o755)
+    assert [found.path for found in examined()] == [store.environments]
+    mended()
+    assert home.scriptenv.stat().st_mode & 0o777 == 0o755
+    assert store.environments.stat().st_mode & 0o777 == 0o700
+    home.scriptenv.chmod(0o775)
+    assert [found.path for found in examined()] == [home.scriptenv]
+    with pytest.raises(Foreign, match="others may write into it"):
+        store.prepare()
+    assert home.scriptenv.stat().st_mode & 0o777 == 0o775
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -104,6 +104,34 @@ def test_the_users_configuration_leads_to_no_other_python(
     assert installed(other) == set()
 
 
+def test_no_configuration_of_uv_leads_out_of_the_environment(
+    environment: Path,
+    script: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(script.parent)
+    elsewhere = tmp_path / "elsewhere"
+    texts = {"uv.toml": f'[pip]\ntarget = "{elsewhere}"\n'}
+    texts["pyproject.toml"] = f'[tool.uv.pip]\nprefix = "{elsewhere}"\n'
+    for name, text in texts.items():
+        path = script.with_name(name)
+        path.write_text(text)
+        assert run_tool(environment, "pip", ["install", "nspkg-one"]) == 2
+        assert f"`{path}` leads out of this environment" in capfd.readouterr().err
+        path.unlink()
+    config = tmp_path / "uv.toml"
+    config.write_text(texts["uv.toml"])
+    monkeypatch.setenv("UV_CONFIG_FILE", str(config))
+    assert run_tool(environment, "pip", ["uninstall", "alpha"]) == 2
+    assert not elsewhere.exists()
+    monkeypatch.delenv("UV_CONFIG_FILE")
+    script.with_name("uv.toml").write_text(texts["uv.toml"])
+    assert run_tool(environment, "pip", ["install", "--no-config", "nspkg-one"]) == 0
+    assert installed(environment) == {"alpha==1.0", "nspkg-one==1.0"}
+
+
 def test_where_the_mark_cannot_be_written_nothing_is_installed_and_that_is_told(
     environment: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

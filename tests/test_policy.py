@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-from ipy_scriptenv.environments import Pin
+from ipy_scriptenv import settings
+from ipy_scriptenv.environments import Choosing, Pin
 from ipy_scriptenv.errors import BadBlock, PolicyBroken, PolicyViolation, ScriptEnvError
 from tests.conftest import Home
 from tests.kernels import block, opened
@@ -150,12 +151,35 @@ def test_an_index_in_the_users_configuration_of_uv_is_refused_by_its_file(
 
 
 def test_pypi_is_refused_where_the_policy_does_not_name_it(
-    script: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, script: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A block counts before the configuration, which has settings that a sync does not read."""
     allow(index)
     monkeypatch.delenv("UV_NO_INDEX")
+    # Of two indexes with one name uv takes the first alone.
+    again = f'[[tool.uv.index]]\nname = "a"\nurl = "file://{index}"'
+    pypi = {"uv's default index": "`https://pypi.org/simple` is not allowed"}
+    for config, uv in (
+        ("", ""),
+        (f'[pip]\nno-index = true\nindex-url = "file://{index}"', ""),
+        ("no-index = true", "no-index = false"),
+        (f'index = [{{ name = "a", url = "file://{index}", default = true }}]', again),
+        ("", f"{again}\n{again}\ndefault = true"),
+    ):
+        configure_uv(home, config)
+        write_script(script, "alpha", uv=uv)
+        assert violations(script) == pypi
+    configure_uv(home, f'index = [{{ name = "a", url = "file://{index}", default = true }}]')
     write_script(script, "alpha")
-    assert violations(script) == {"uv's default index": "`https://pypi.org/simple` is not allowed"}
+    with pytest.raises(PolicyViolation, match="does not allow") as violation:
+        sync(script, choosing=Choosing(index=(f"a=file://{index}",)))
+    assert [each.key for each in violation.value.problems] == [*pypi]
+    configure_uv(home, "no-index = false")
+    system = settings.config_files()[1]
+    system.parent.mkdir(parents=True)
+    system.write_text(f'no-index = true\n[[index]]\nurl = "file://{index}"\ndefault = true\n')
+    monkeypatch.setenv("UV_NO_SYSTEM_CONFIG", "1")
+    assert violations(script) == pypi
 
 
 def test_an_allowed_default_index_stands_in_for_pypi(script: Path, web: WebIndex) -> None:

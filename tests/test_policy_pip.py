@@ -39,6 +39,8 @@ def elsewhere(
     for name in ("requirements.txt", "constraints.txt"):
         Path(name).write_text(f"nspkg-one @ file://{web.folder}/{WHEEL}\n")
     Path("evil.toml").write_text(f'[pip]\nfind-links = ["{web.folder}"]\n')
+    Path("allowed/in").mkdir(parents=True)
+    Path("link").symlink_to("allowed/in")
     allow(f"{web.url()}/empty", "http://allowed.example", Path.cwd() / "allowed")
     return web
 
@@ -69,6 +71,9 @@ def test_pip_installs_what_the_policy_allows(environment: Path, index: Path) -> 
         ["nspkg-one[x]@WHEELS/WHEEL"],
         ["WHEELS/WHEEL"],
         ["./WHEEL"],
+        ["./link/../WHEEL"],
+        ["nspkg-one @ file://HERE/link/../WHEEL"],
+        ["nspkg-one @ HERE/allowed/[x]/../../WHEEL"],
         ["WHEEL"],
         ["-e", "./project"],
         ["-e./project"],
@@ -92,6 +97,7 @@ def test_pip_refuses_what_the_policy_does_not_allow(
         word.replace("EVIL", elsewhere.url())
         .replace("WHEELS", str(elsewhere.folder))
         .replace("WHEEL", WHEEL)
+        .replace("HERE", str(Path.cwd()))
         for word in arguments
     ]
     assert run_tool(environment, "pip", ["install", *given]) == 2
@@ -136,14 +142,16 @@ def test_pip_takes_no_index_from_the_notebooks_folder(
 
 
 def test_a_path_under_an_allowed_folder_is_not_made_of_a_name_and_a_path(
-    environment: Path, index: Path, tmp_path: Path
+    environment: Path, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allow(index, Path.cwd())
     copy = tmp_path / "evil" / WHEEL
     copy.parent.mkdir()
     copy.write_bytes((index / WHEEL).read_bytes())
-    assert run_tool(environment, "pip", ["install", f"nspkg-one@{copy}"]) == 2
-    assert run_tool(environment, "pip", ["install", f"nspkg-one @ {copy}"]) == 2
+    monkeypatch.setenv("EVIL", str(copy.parent))
+    for path in (str(copy), f"file:{copy}", f"${{EVIL}}/{WHEEL}"):
+        for word in (f"nspkg-one@{path}", f"nspkg-one @ {path}"):
+            assert run_tool(environment, "pip", ["install", word]) == 2
     assert installed(environment) == set()
 
 
@@ -202,9 +210,26 @@ def test_pip_reads_no_settings_of_its_own_that_lead_around_the_policy(
     config.write_text("")
     monkeypatch.setenv("UV_TORCH_BACKEND", "cpu")
     assert pip("nspkg-one") == 2
-    assert installed(environment) == set()
     monkeypatch.delenv("UV_TORCH_BACKEND")
-    assert pip("nspkg-one") == 0
+    evil = tmp_path / "evil" / WHEEL
+    evil.parent.mkdir()
+    evil.write_bytes((index / WHEEL).read_bytes())
+    for kind in ("constraint", "override"):
+        config.write_text(f'{kind}-dependencies = ["nspkg-one @ file://{evil}"]\n')
+        assert pip("nspkg-one") == 2
+        config.write_text("")
+        monkeypatch.setenv(f"UV_{kind.upper()}", str(config))
+        assert pip("nspkg-one") == 2
+        monkeypatch.delenv(f"UV_{kind.upper()}")
+    text = f'[pip]\nextra-build-dependencies = {{ alpha = ["nspkg-one @ file://{evil}"] }}\n'
+    config.write_text(text)
+    assert pip("nspkg-one") == 2
+    monkeypatch.delenv("UV_NO_INDEX")
+    config.write_text("no-index = true\n[pip]\nno-index = false\n")
+    assert pip("nspkg-one") == 2
+    assert installed(environment) == set()
+    config.write_text("")
+    assert run_tool(environment, "pip", ["install", "--no-index", "nspkg-one"]) == 0
 
 
 @pytest.mark.parametrize("words", [["pip", "install", "--", "alpha"], ["pip", "install", "alpha"]])

@@ -225,8 +225,11 @@ def test_what_came_into_use_after_it_was_shown_stays(home: Home, gone: Path) -> 
     assert len(kernelspecs(home)) == 2
 
 
-def test_what_was_used_after_it_was_shown_stays(gone: Path) -> None:
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_was_used_after_it_was_shown_stays(gone: Path, *, broken: bool) -> None:
     revise_record(environment_of(gone), last_used="2020-01-01T00:00:00Z")
+    if broken:
+        (environment_of(gone) / RECORD).write_text("{")
     items = prunable()
     start(write_script(gone))
     forget_start(gone)

@@ -49,7 +49,8 @@ def _plain(address: str) -> str | None:
     What uv might read in another way than this, such as a backslash, leads elsewhere.
     """
     if "://" not in address:
-        return os.path.realpath(address) if Path(address).is_absolute() else None
+        # What a variable holds is known to uv alone.
+        return _real(address) if Path(address).is_absolute() and "${" not in address else None
     if "\\" in address or _is_odd(address):
         return None
     try:
@@ -58,10 +59,10 @@ def _plain(address: str) -> str | None:
     except ValueError:
         return None
     path, host = unquote(parts.path), (parts.hostname or "").lower()
-    # What a variable holds is known to uv alone.
     holds_variable = "${" in path or "${" in host
     if parts.scheme == "file":
-        return None if holds_variable else os.path.realpath(path)
+        # Behind another host uv reads a relative path.
+        return None if holds_variable or host not in ("", "localhost") else _real(path)
     leads_elsewhere = "%" in path or "\\" in path or ".." in path.split("/")
     if holds_variable or leads_elsewhere or _is_odd(path):
         return None
@@ -69,6 +70,15 @@ def _plain(address: str) -> str | None:
     if parts.scheme.startswith("git+"):
         path = path.rpartition("@")[0] or path
     return f"{parts.scheme}://{host}{port}{path.rstrip('/')}"
+
+
+def _real(path: str) -> str | None:
+    """Follow the links of a path; ``None`` where ``..`` behind one leads two ways.
+
+    uv takes ``..`` by the text alone, and the system by what stands there.
+    """
+    found = os.path.realpath(path)
+    return found if os.path.realpath(os.path.normpath(path)) == found else None
 
 
 def _is_odd(text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ipy_scriptenv import settings
 from ipy_scriptenv.environments.addresses import forbidden, raise_if_any
-from ipy_scriptenv.environments.configured import DEFAULT, config_tables, configured
+from ipy_scriptenv.environments.configured import config_tables, configured, index_of
 from ipy_scriptenv.errors import Problem
 from ipy_scriptenv.metadata import Origin, origins_of_block, origins_of_lock, read_toml, shown
 from ipy_scriptenv.policy import Policy
@@ -24,11 +24,17 @@ _EXCEPTIONS_TO_WHEELS = frozenset(
 
 
 def refuse_forbidden(
-    policy: Policy, *, toml: str | None, folder: Path, lock: bytes | None = None
+    policy: Policy,
+    *,
+    toml: str | None,
+    folder: Path,
+    lock: bytes | None = None,
+    indexes: Iterable[str] = (),
 ) -> None:
     """Check a block, its lock and the user's configuration against the policy.
 
     :param folder: the source's folder
+    :param indexes: those that a call names, which count before all others
     :raises PolicyViolation: naming everything that is not allowed, and where it is said
     """
     if not policy.says_what_comes:
@@ -36,13 +42,12 @@ def refuse_forbidden(
     places = {f"{path}: ": tables for path, tables in config_tables()}
     problems = exceptions(policy, {**places, "tool.uv.": _uv_table(toml)})
     if policy.allowed_indexes:
-        own = origins_of_block(toml, folder=folder) if toml else ()
+        own = [index_of(each, key="--index", default=False) for each in indexes]
+        own += origins_of_block(toml, folder=folder) if toml else ()
         locked = _seen_from(
             folder, origins_of_lock(lock.decode("utf-8", "replace")) if lock else ()
         )
-        asked = [*own, *locked, *configured(own)]
-        if _uv_table(toml).get("no-index") is True:
-            asked = [origin for origin in asked if origin.key != DEFAULT]
+        asked = [*own, *locked, *configured(own, before=[_uv_table(toml)])]
         problems += forbidden(asked, policy.allowed_indexes)
     raise_if_any(problems, policy)
 

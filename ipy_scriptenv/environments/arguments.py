@@ -10,7 +10,7 @@ from pathlib import Path
 from ipy_scriptenv import settings
 from ipy_scriptenv.environments.addresses import forbidden, raise_if_any
 from ipy_scriptenv.environments.allowed import exceptions
-from ipy_scriptenv.environments.configured import address_of, config_tables, configured
+from ipy_scriptenv.environments.configured import config_tables, configured, index_of
 from ipy_scriptenv.errors import Problem
 from ipy_scriptenv.metadata import Origin, shown
 from ipy_scriptenv.policy import Policy
@@ -61,6 +61,12 @@ _INDEX_OPTIONS = frozenset(
 _NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\]\s*)?@")
 """A requirement with an address: ``name @ …``."""
 
+_FILES = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_BUILD_CONSTRAINT")
+"""Variables that say what options do that are not let by."""
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""uv reads a path in ``file:`` without slashes too; one letter is a drive of Windows."""
+
 _TORCH, _TORCH_VARIABLE = "torch-backend", "UV_TORCH_BACKEND"
 
 
@@ -90,11 +96,16 @@ def refuse_pip(policy: Policy, arguments: Sequence[str], *, folder: Path) -> lis
     places |= {place: table for place, table in own.items() if isinstance(table, dict)}
     problems += exceptions(policy, places)
     if policy.allowed_indexes:
-        problems += forbidden([*origins, *configured(origins)], policy.allowed_indexes)
+        told = [{"no-index": True}] if "--no-index" in arguments else []
+        before = [*told, *(places[place] for place in own if place in places)]
+        asked = [*origins, *configured(origins, before=before, pip=True)]
+        problems += forbidden(asked, policy.allowed_indexes)
         found = [place + _TORCH for place, table in places.items() if table.get(_TORCH)]
         found += [_TORCH_VARIABLE] if settings.variable(_TORCH_VARIABLE) else []
         message = "by it uv asks an index of PyTorch's own"
         problems += [Problem(key=key, message=message) for key in found]
+        message = "it names a file that could bring packages from anywhere"
+        problems += [Problem(key=k, message=message) for k in _FILES if settings.variable(k)]
     raise_if_any(problems, policy)
     return given
 
@@ -111,12 +122,13 @@ def _read(arguments: Sequence[str], folder: Path) -> tuple[list[str], list[Origi
         if not word.startswith("-"):
             if url := _direct(word, folder):
                 origins.append(Origin(key="argument", address=url))
-                given[-1] = url if _is_path(word) else word
+                extras = word.removeprefix(_without_extras(word))
+                given[-1] = url + extras if _is_path(word) else word
         elif option in _INDEX_OPTIONS:
             told = value if equals else (words.pop(0) if words else "")
             given += [] if equals else [told]
             default = option in ("--default-index", "--index-url", "-i")
-            origins.append(Origin(key=option, address=address_of(told), replaces_default=default))
+            origins.append(index_of(told, key=option, default=default))
         elif option in _HARMLESS_WITH_VALUE:
             given += words[: 0 if equals else 1]
             del words[: 0 if equals else 1]
@@ -132,12 +144,18 @@ def _direct(word: str, folder: Path) -> str | None:
     if "://" in place:
         return place
     if named is not None or _is_path(word):
-        return str(folder / Path(place.partition("[")[0]).expanduser())
+        path = _without_extras(place)
+        return path if _SCHEME.match(path) else str(folder / Path(path).expanduser())
     return None
+
+
+def _without_extras(place: str) -> str:
+    """Give a path without the extras behind it, such as ``./project[plot]``."""
+    return place.rpartition("[")[0] if place.endswith("]") else place
 
 
 def _is_path(word: str) -> bool:
     if "://" in word or _NAMED.match(word):
         return False
-    is_file = word.partition("[")[0].endswith((".whl", ".tar.gz", ".zip"))
+    is_file = _without_extras(word).endswith((".whl", ".tar.gz", ".zip"))
     return "/" in word or os.sep in word or word in (".", "..") or is_file

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,13 +21,14 @@ from ipy_scriptenv.environments.building import (
 )
 from ipy_scriptenv.environments.condition import installed_packages
 from ipy_scriptenv.environments.installing import install, marked
-from ipy_scriptenv.environments.job import Job
+from ipy_scriptenv.environments.job import ALL_PACKAGES, Job
 from ipy_scriptenv.environments.refusing import refuse_imported, refuse_other_versions
 from ipy_scriptenv.environments.standing import now
 from ipy_scriptenv.identity import EnvironmentName, kernelspec_name
 from ipy_scriptenv.kernels.layer import damaged_packages
 from ipy_scriptenv.kernels.side import ensure_kernel_side
 from ipy_scriptenv.locks import running_kernels
+from ipy_scriptenv.metadata import shown
 from ipy_scriptenv.record import OWN, Package, Record, SourceKind
 from ipy_scriptenv.uv import Change
 from ipy_scriptenv.venvs import site_packages
@@ -173,9 +175,22 @@ def _result(job: Job, record: Record, before: Iterable[Package], action: Action)
         action=action,
         changes=_difference(before, record.packages),
         kernelspec=kernelspec_name(job.standing.name) if has_spec else None,
-        warnings=warnings,
+        warnings=(*warnings, *_not_there(job, record)),
         curve=curve,
     )
+
+
+def _not_there(job: Job, record: Record) -> Iterator[str]:
+    """Warn of what was to be upgraded and is no package of the environment's: uv says nothing."""
+    if job.choosing.upgrade in ((), ALL_PACKAGES):
+        return
+    from packaging.utils import canonicalize_name
+
+    there = {package.name for package in record.packages}
+    for word in job.choosing.upgrade:
+        name = re.split(r"[^\w.-]", word, maxsplit=1)[0]
+        if canonicalize_name(name) not in there:
+            yield f"There is no `{shown(word)}` in the environment, so it was not upgraded."
 
 
 def _difference(before: Iterable[Package], after: Iterable[Package]) -> tuple[Change, ...]:

@@ -107,7 +107,7 @@ def _home(context: Context) -> Iterator[Finding]:
             message = f"`{folder}` belongs to another user."
             hint = "Choose a folder of your own with SCRIPTENV_HOME."
             yield Finding(code="foreign-folder", message=message, path=folder, hint=hint)
-        elif os.name == "posix" and found.st_mode & 0o077:
+        elif os.name == "posix" and found.st_mode & (0o077 if store.is_own(folder) else 0o022):
             message = f"Others may enter `{folder}`."
             yield Finding(code="open-folder", message=message, path=folder, cure=store.prepare)
     if not store.home.is_dir():

@@ -30,7 +30,8 @@ class Item:
     :param reason: a sentence
     :param source: what an environment or a kernelspec is for, where that is known
     :param size: bytes; files that other environments share count too. ``None``: not asked
-    :param last_used: of an environment, as its record told it when it was looked at
+    :param last_used: of an environment, as its record told it when it was looked at; empty if that
+        was broken
     """
 
     kind: ItemKind

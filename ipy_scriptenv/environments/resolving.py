@@ -104,12 +104,10 @@ def resolver_options(
         # A cell's sync, where there is no policy: it loads nothing that would hold one.
         return ()
     from ipy_scriptenv.environments.allowed import limits, refuse_forbidden
-    from ipy_scriptenv.environments.arguments import refuse_arguments
 
-    refuse_forbidden(allowed, toml=toml, folder=folder, lock=lock)
+    refuse_forbidden(allowed, toml=toml, folder=folder, lock=lock, indexes=choosing.index)
     indexes = [word for each in choosing.index for word in ("--index", each)]
-    given = refuse_arguments(allowed, indexes, folder=folder)
-    return (*limits(allowed, toml=toml, exclude_newer=choosing.exclude_newer), *given)
+    return (*limits(allowed, toml=toml, exclude_newer=choosing.exclude_newer), *indexes)
 
 
 @contextlib.contextmanager

@@ -155,7 +155,7 @@ def _superfluous(
             reason=reason,
             source=None if (record := records[name]) is None else str(record.source),
             size=sizes.get(name) or size_of(store.environment(name)),
-            last_used=None if record is None else record.last_used,
+            last_used="" if record is None else record.last_used,
         )
         for name, reason in chosen.items()
     ]

@@ -12,6 +12,7 @@ from ipy_scriptenv.environments.allowed import limits
 from ipy_scriptenv.environments.arguments import refuse_pip
 from ipy_scriptenv.environments.building import uv_version
 from ipy_scriptenv.environments.condition import installed_packages
+from ipy_scriptenv.environments.configured import leads_elsewhere
 from ipy_scriptenv.environments.standing import Context, pass_env
 from ipy_scriptenv.environments.unrecorded import unrecorded
 from ipy_scriptenv.errors import PolicyViolation, ScriptEnvError, WrongCall
@@ -122,7 +123,7 @@ def uv_arguments(tool: str, arguments: Sequence[str]) -> list[str]:
 def _refuse_elsewhere(argv: Sequence[str]) -> None:
     """Refuse what would change another place than the environment.
 
-    :raises WrongCall: naming the option
+    :raises WrongCall: naming the option, or the setting in uv's configuration
     """
     options = {
         "-p" if _SHORT_PYTHON.fullmatch(word) else word.partition("=")[0]
@@ -133,6 +134,10 @@ def _refuse_elsewhere(argv: Sequence[str]) -> None:
         msg = f"`{option}` is not taken here: {_ELSEWHERE[option]}."
         hint = "Leave it out: what is installed goes into this notebook's own environment."
         raise WrongCall(msg, hint=hint)
+    if "--no-config" not in argv and (found := leads_elsewhere(Path.cwd())) is not None:
+        path, key = found
+        msg = f"`{key}` in uv's configuration `{path}` leads out of this environment."
+        raise WrongCall(msg, hint="Leave that configuration out: `pip install --no-config …`.")
 
 
 def _changes_something(argv: Sequence[str]) -> bool:

@@ -19,6 +19,7 @@ from ipy_scriptenv.metadata.locks import (
 from ipy_scriptenv.metadata.origins import (
     Origin,
     origins_of_block,
+    origins_of_constraints,
     origins_of_lock,
     origins_of_settings,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "locked_packages",
     "machine_paths",
     "origins_of_block",
+    "origins_of_constraints",
     "origins_of_lock",
     "origins_of_settings",
     "portable_lock",

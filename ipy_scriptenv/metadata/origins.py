@@ -12,7 +12,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from ipy_scriptenv.metadata.declaration import read_toml
 from ipy_scriptenv.metadata.staging import staged_block
 
-__all__ = ["Origin", "origins_of_block", "origins_of_lock", "origins_of_settings"]
+__all__ = [
+    "Origin",
+    "origins_of_block",
+    "origins_of_constraints",
+    "origins_of_lock",
+    "origins_of_settings",
+]
 
 _REQUIREMENTS = (
     "build-constraint-dependencies",
@@ -32,11 +38,13 @@ class Origin:
     :param key: where it is said, such as ``tool.uv.index``
     :param address: URL, ``git+…`` URL or absolute path
     :param replaces_default: whether uv asks it instead of PyPI
+    :param name: of an index: of several with one name uv takes the first alone
     """
 
     key: str
     address: str
     replaces_default: bool = False
+    name: str | None = None
 
 
 def origins_of_block(toml: str, *, folder: PurePath) -> tuple[Origin, ...]:
@@ -50,8 +58,7 @@ def origins_of_block(toml: str, *, folder: PurePath) -> tuple[Origin, ...]:
     uv = tool.get("uv") if isinstance(tool, dict) else None
     uv = uv if isinstance(uv, dict) else {}
     found = list(_of_requirements("dependencies", tables.get("dependencies")))
-    for key in _REQUIREMENTS:
-        found += _of_requirements(f"tool.uv.{key}", uv.get(key))
+    found += origins_of_constraints(uv, prefix="tool.uv.")
     sources = uv.get("sources")
     for name, source in sources.items() if isinstance(sources, dict) else ():
         for table in source if isinstance(source, list) else [source]:
@@ -68,6 +75,7 @@ def origins_of_settings(uv: Mapping[str, Any], *, prefix: str = "") -> tuple[Ori
             key=f"{prefix}index",
             address=table["url"],
             replaces_default=table.get("default") is True,
+            name=name if isinstance(name := table.get("name"), str) else None,
         )
         for table in (indexes if isinstance(indexes, list) else [indexes])
         if isinstance(table, dict) and isinstance(table.get("url"), str)
@@ -82,6 +90,18 @@ def origins_of_settings(uv: Mapping[str, Any], *, prefix: str = "") -> tuple[Ori
     if isinstance(pip, dict) and not prefix:
         found += origins_of_settings(pip, prefix="pip.")
     return tuple(found)
+
+
+def origins_of_constraints(uv: Mapping[str, Any], *, prefix: str = "") -> Iterator[Origin]:
+    """Give the places of single packages that constraints, overrides and the like name.
+
+    Those of a ``uv.toml`` count for ``uv pip`` alone.
+    """
+    for key in _REQUIREMENTS:
+        yield from _of_requirements(f"{prefix}{key}", uv.get(key))
+    pip = uv.get("pip")
+    if isinstance(pip, dict) and not prefix:
+        yield from origins_of_constraints(pip, prefix="pip.")
 
 
 def origins_of_lock(text: str) -> tuple[Origin, ...]:

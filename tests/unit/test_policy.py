@@ -376,6 +376,8 @@ def test_an_address_that_merely_looks_allowed_is_refused(address: str) -> None:
         "file:///wheels/../evil",
         "file:///wheels/%2e%2e/evil",
         "file:///wheels/${X}/evil",
+        "file://evil/wheels/x",
+        "/wheels/${X}/evil",
         "file:///evil",
         "file:/evil",
         "https://wheels",
@@ -394,6 +396,11 @@ def test_a_path_is_judged_by_where_its_links_lead(tmp_path: Path) -> None:
     assert not is_allowed(str(tmp_path / "wheels" / "out"), allowed)
     assert not is_allowed(f"file://{tmp_path}/wheels/out/x", allowed)
     assert not is_allowed(f"{tmp_path}/wheels/out/../evil", allowed)
+    (tmp_path / "wheels" / "in").mkdir()
+    (tmp_path / "evil" / "in").symlink_to(tmp_path / "wheels" / "in")
+    for scheme in ("", "file://"):
+        # By the text alone, as uv takes it, that is `evil/x`.
+        assert not is_allowed(f"{scheme}{tmp_path}/evil/in/../x", allowed)
     assert is_allowed(str(tmp_path / "in"), allowed)
     assert is_allowed(allowed, str(tmp_path / "in"))
 
@@ -483,7 +490,7 @@ wheels = [{ path = "alpha-1.0-py3-none-any.whl" }]
 
 def test_an_index_that_is_given_with_a_name_is_judged_by_its_address() -> None:
     known = Policy(allowed_indexes=((SIMPLE,),))
-    for words in (["--index", f"a={SIMPLE}"], [f"--index=a={SIMPLE}"]):
+    for words in (["--index", f"a={SIMPLE}"], [f"--index=a.b-c={SIMPLE}"]):
         assert refuse_arguments(known, words, folder=Path("/")) == words
     for words in (["--index", "a=https://b.example"], ["--index", f"a=b={SIMPLE}"]):
         with pytest.raises(PolicyViolation):
