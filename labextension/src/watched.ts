@@ -2,6 +2,7 @@
 
 import type { ISessionContext } from '@jupyterlab/apputils';
 import type { NotebookPanel } from '@jupyterlab/notebook';
+import type { Kernel } from '@jupyterlab/services';
 import { UUID } from '@lumino/coreutils';
 import type { IDisposable } from '@lumino/disposable';
 import { Signal, type ISignal } from '@lumino/signaling';
@@ -30,6 +31,7 @@ export class WatchedEnvironment implements IDisposable {
     this.document = new NotebookDocument(panel);
     this.session = panel.sessionContext;
     this.session.kernelChanged.connect(this._onKernel, this);
+    this.session.statusChanged.connect(this._onStatus, this);
     panel.context.pathChanged.connect(this._onPath, this);
     this.document.saved.connect(this.refreshSoon, this);
     panel.disposed.connect(this.dispose, this);
@@ -218,6 +220,14 @@ export class WatchedEnvironment implements IDisposable {
     this._channel?.changed.connect(this._onKernelState, this);
     this._channel?.installed.connect(this.refreshSoon, this);
     this._changed.emit();
+    this.refreshSoon(); // its start may have made the environment
+  }
+
+  /** A connection without comms tells nothing: the server is asked when the kernel has worked. */
+  private _onStatus(_: unknown, status: Kernel.Status): void {
+    if (status === 'idle' && this._kind === 'ours' && this.kernelState === null) {
+      this.refreshSoon();
+    }
   }
 
   private _onKernelState(channel: KernelChannel): void {
