@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from ipy_scriptenv import environments
-from ipy_scriptenv.environments import EPHEMERAL, Context, Start
+from ipy_scriptenv.environments import EPHEMERAL, Context, Start, wanted
+from ipy_scriptenv.environments.sources import Reading, read_source
 from ipy_scriptenv.errors import EnvironmentInUse, LockTimeout, NotFound
 from ipy_scriptenv.layout import CHANGING, LAUNCHER, RECORD
 from ipy_scriptenv.locks import is_held
+from ipy_scriptenv.record import Source
 from ipy_scriptenv.store import Store
 from tests.conftest import Home
 from tests.damages import dangling_interpreter, mark, no_configuration, no_interpreter, no_record
@@ -34,6 +36,7 @@ from tests.stage import (
     site_of,
     start,
     sync,
+    write_notebook,
     write_script,
 )
 
@@ -82,6 +85,26 @@ def test_a_source_without_a_block_gets_an_environment_that_is_in_sync(script: Pa
     script.write_text("print(1)\n")
     started = start(script)
     assert environments.status(started.source, context=Context()).state == "in-sync"
+
+
+def test_a_notebook_that_is_being_written_is_read_when_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jupyter's server empties the file first, and saves a new notebook while its kernel starts."""
+    path = write_notebook(tmp_path / "new.ipynb", "")
+    text = path.read_text(encoding="utf-8")
+    path.write_text("", encoding="utf-8")
+
+    def read(source: Source) -> Reading | None:
+        try:
+            return read_source(source)
+        finally:
+            path.write_text(text, encoding="utf-8")
+
+    monkeypatch.setattr(wanted, "read_source", read)
+    record = record_of(start(path).path)
+    assert record.fingerprint is not None
+    assert record.source_stat is not None
 
 
 def test_a_source_that_is_gone_has_no_environment_made(script: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from packaging.specifiers import SpecifierSet
 
 from ipy_scriptenv import interpreters, plan
 from ipy_scriptenv.environments.condition import Standing
-from ipy_scriptenv.environments.sources import read_source
+from ipy_scriptenv.environments.sources import Reading, read_source
 from ipy_scriptenv.environments.standing import Context
-from ipy_scriptenv.errors import NoPython, ScriptEnvError
-from ipy_scriptenv.files import stat_of
+from ipy_scriptenv.errors import NoPython, NotANotebook, ScriptEnvError
+from ipy_scriptenv.files import explained, stat_of
 from ipy_scriptenv.kernel_side.credentials import HIDDEN, without_credentials
 from ipy_scriptenv.metadata import EMPTY, Declaration, read_declaration
 from ipy_scriptenv.plan import Selected
@@ -27,6 +28,10 @@ __all__ = [
     "wanted_record",
     "wanted_text",
 ]
+
+_WRITING = 0.4
+"""Seconds after a change in which a notebook that is no JSON may be half written."""
+_READS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +90,7 @@ def wanted_at_start(source: Source, record: Record | None) -> Wanted:
     cell, line, stat, block = None, 0, found_stat, selection.block
     try:
         if selection.source is Selected.FILE:
-            reading = read_source(source)
+            reading = _read_when_written(source)
             if reading is not None:
                 document, stat = reading.document, reading.stat
                 if document.block is not None:
@@ -97,6 +102,25 @@ def wanted_at_start(source: Source, record: Record | None) -> Wanted:
     except ScriptEnvError as error:
         return Wanted(block=block, declaration=None, stat=None, error=error)
     return Wanted(block=block, declaration=declaration, stat=stat)
+
+
+def _read_when_written(source: Source) -> Reading | None:
+    """Read a source's file; a notebook that is being written just now, when that has ended.
+
+    Jupyter's server writes in place, and a new notebook is saved while its kernel starts.
+
+    :raises ScriptEnvError: if it cannot be read as a source
+    """
+    for _ in range(_READS):
+        try:
+            return read_source(source)
+        except NotANotebook:
+            with explained(path := Path(str(source.path))):
+                age = time.time() - path.stat().st_mtime
+            if not 0 <= age < _WRITING:
+                raise
+            time.sleep(_WRITING / _READS)
+    return read_source(source)
 
 
 def _with_credentials(block: str | None, source: Source) -> str | None:
