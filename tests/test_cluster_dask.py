@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,9 @@ class Cluster:
         file = self._folder / "scheduler.json"
         self._start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
         # What it imports is compiled for the first time.
-        wait_until(file.is_file, timeout=90, what="the scheduler's file")
-        self.address = str(json.loads(file.read_text())["address"])
+        self.address = wait_until(
+            partial(_address_in, file), timeout=90, what="the scheduler's address"
+        )
         self.add_worker()
 
     def add_worker(self, *options: str) -> None:
@@ -81,6 +83,14 @@ class Cluster:
                     start_new_session=True,
                 )
             )
+
+
+def _address_in(file: Path) -> str:
+    """Give the address of the scheduler that writes *file*, in place; empty until that has ended."""
+    try:
+        return str(json.loads(file.read_text())["address"])
+    except (FileNotFoundError, json.JSONDecodeError):
+        return ""
 
 
 @pytest.fixture(scope="module")
