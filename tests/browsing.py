@@ -34,6 +34,7 @@ __all__ = [
     "open_notebook",
     "page",
     "picture",
+    "real_packages",
 ]
 
 BLOCK = '# /// script\n# dependencies = ["alpha<2"]\n# ///\n'
@@ -148,6 +149,18 @@ class Notebook:
             if any(word.endswith("kernel.py") and environment in word for word in words_of(child))
         ]
         return session["kernel"]["id"], process
+
+
+@pytest.fixture
+def real_packages(
+    home: Home,  # noqa: ARG001 - it sets the stage
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Take packages from a real index, and kernels into folders of the test's own; for pictures."""
+    for name in ("UV_FIND_LINKS", "UV_NO_INDEX", "UV_OFFLINE"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter-data"))
 
 
 def words_of(process: psutil.Process) -> list[str]:

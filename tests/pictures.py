@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browsing import down_to, new_page, open_notebook, picture
+from tests.browsing import down_to, new_page, open_notebook, picture, real_packages
 from tests.jupyter_server import running_lab
 from tests.one_server import home
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-__all__ = ["home", "picture"]  # fixtures
+__all__ = ["home", "picture", "real_packages"]  # fixtures
 
 PLANETS = """\
 # /// script
@@ -37,17 +37,14 @@ planets"""
 PLOT = 'planets.plot.barh(x="planet", y="moons", figsize=(6, 1.8), legend=False, ylabel="");'
 
 
-@pytest.mark.usefixtures("home")
+@pytest.mark.usefixtures("real_packages")
 def test_pictures_for_the_documentation(
     browser: Browser,
     picture: Callable[..., None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("UV_FIND_LINKS", "UV_NO_INDEX", "UV_OFFLINE"):
-        monkeypatch.delenv(name)  # real packages, and many of them
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty-cache"))  # installing takes a moment
-    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter-data"))
     with running_lab(tmp_path / "demo") as lab:
         page = new_page(browser)
         page.goto(lab.lab_url())

@@ -86,7 +86,7 @@ class Cluster:
 
 
 def _address_in(file: Path) -> str:
-    """Give the address of the scheduler that writes *file*, in place; empty until that has ended."""
+    """Give the address of the scheduler that writes *file*, in place; empty until it has ended."""
     try:
         return str(json.loads(file.read_text())["address"])
     except (FileNotFoundError, json.JSONDecodeError):

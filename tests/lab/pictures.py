@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browsing import new_page
+from tests.browsing import new_page, real_packages
 from tests.jupyter_server import JupyterServer, running_lab
 from tests.lab.panel import (
     add,
@@ -30,6 +30,8 @@ from tests.stage import sync, write_notebook
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+__all__ = ["real_packages"]  # a fixture
+
 PLANETS = """\
 import pandas as pd
 
@@ -42,17 +44,14 @@ OPTION = "--LabApp.expose_app_in_browser=True"
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("home")
+@pytest.mark.usefixtures("real_packages")
 def test_pictures_for_the_documentation(
     browser: Browser,
     picture: Callable[..., None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("UV_FIND_LINKS", "UV_NO_INDEX", "UV_OFFLINE"):
-        monkeypatch.delenv(name)
     monkeypatch.setenv("SCRIPTENV_HOME", str(tmp_path / "scriptenv"))
-    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter-data"))
     with running_lab(tmp_path / "demo", OPTION) as lab:
         page = small_page(browser)
         page.goto(lab.lab_url())
