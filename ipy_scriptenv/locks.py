@@ -92,12 +92,12 @@ def exclusive(
         if cancelled():
             msg = "Waiting for another process was interrupted."
             raise Interrupted(msg)
+        if min(waited, timeout) >= _PATIENCE and not told and on_wait is not None:
+            told = True
+            on_wait()
         if waited >= timeout:
             msg = f"Another process has been changing this environment for {waited:.0f} s."
             raise LockTimeout(msg)
-        if waited >= _PATIENCE and not told and on_wait is not None:
-            told = True
-            on_wait()
         time.sleep(_POLL)
         descriptor = _take(path)
     try:
