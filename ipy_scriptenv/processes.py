@@ -219,8 +219,22 @@ def started() -> Sequence[subprocess.Popen[bytes]]:
 
 
 def _terminate(process: subprocess.Popen[Any]) -> None:
-    with contextlib.suppress(OSError):
-        process.terminate()
+    """Ask a process to end, and all that it has started: uv leaves a build to itself.
+
+    That would go on for nobody, and hold the lock that it has inherited.
+    """
+    import psutil  # for who cancels: most never do
+
+    family = []
+    with contextlib.suppress(psutil.Error):
+        family.append(psutil.Process(process.pid))
+        family[0].suspend()  # or it might start another one now
+        family += family[0].children(recursive=True)
+    for member in family:
+        with contextlib.suppress(psutil.Error):
+            member.terminate()
+    with contextlib.suppress(psutil.Error, IndexError):
+        family[0].resume()
 
 
 def _terminate_and_wait(process: subprocess.Popen[Any]) -> None:

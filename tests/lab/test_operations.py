@@ -16,20 +16,17 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
 WAITING = """
-import os, pathlib, time
+import pathlib, time
 
 BEFORE = build_wheel
-PARENT = os.getppid()
 
 
 def build_wheel(directory, config_settings=None, metadata_directory=None):
     while not pathlib.Path(__file__).with_name("go").exists():
-        if os.getppid() != PARENT:
-            raise SystemExit(1)
         time.sleep(0.05)
     return BEFORE(directory, config_settings, metadata_directory)
 """
-"""The end of a build backend that waits until a file is there, or uv is gone."""
+"""The end of a build backend that waits until a file is there, whatever becomes of uv."""
 
 KEEP_SOCKETS = """
 window.sockets = [];
