@@ -18,6 +18,7 @@ from ipy_scriptenv import environments, explaining, settings
 from ipy_scriptenv.delegating import Delegating
 from ipy_scriptenv.environments import EPHEMERAL, Context, Start
 from ipy_scriptenv.errors import EngineFailed, ScriptEnvError
+from ipy_scriptenv.kernel_side.start import PORT_TAKEN
 from ipy_scriptenv.kernels import specs
 from ipy_scriptenv.record import Source, SourceKind
 
@@ -134,7 +135,8 @@ class ScriptEnvProvisioner(Delegating):
         code = await super().poll()
         if code is not None and self._watched:
             self._watched = False
-            if code != 0 and time.monotonic() - self._launched < _YOUNG:
+            is_failure = code not in (0, PORT_TAKEN)
+            if is_failure and time.monotonic() - self._launched < _YOUNG:
                 self._died_young = not await self._became_ready()
         return code
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from dataclasses import asdict
 from pathlib import Path
 from threading import Semaphore
 
 import pytest
+from jupyter_client.manager import KernelManager
 
 from ipy_scriptenv import environments, explain, explaining, launch, processes, provisioner
 from ipy_scriptenv.environments import Context
@@ -20,9 +22,11 @@ from ipy_scriptenv.record import Source, SourceKind
 from tests.conftest import Home, Layers
 from tests.index.build import Distribution
 from tests.kernels import (
+    GENERIC,
     Kernel,
     block,
     environment_of,
+    install_generic,
     kernelspec_of,
     launched,
     made,
@@ -222,6 +226,28 @@ def test_an_early_death_that_nobody_has_watched_is_explained_after_one_restart(
         wait_until(lambda: _has_ended(process), what="the kernel's early death")
         kernel.restart()
         assert "right after its start" in kernel.execute("touched = True").traceback
+
+
+def test_a_port_that_was_taken_meanwhile_is_no_fault_of_the_environment(
+    offline_home: Home, path: Path
+) -> None:
+    install_generic(offline_home)
+    environ = {**os.environ, "JPY_SESSION_NAME": str(path)}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        manager = KernelManager(kernel_name=GENERIC, cache_ports=False, iopub_port=port)
+        manager.start_kernel(env=environ)
+        wait_until(lambda: not manager.is_alive(), what="the kernel's end")
+        # As Jupyter's restarter does.
+        manager.restart_kernel(newports=True)
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        assert client.kernel_info(reply=True)["content"]["implementation"] == "ipython"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def _has_ended(process: int) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
+import zmq
 from ipykernel.kernelapp import IPKernelApp
 
 from . import backend, check, debugging, replace
@@ -19,6 +23,7 @@ from .kernel import ScriptEnvKernel
 from .live import LiveLock
 from .magics import register_magics
 from .spare import Spare
+from .start import PORT_TAKEN
 
 __all__ = ["run"]
 
@@ -52,7 +57,7 @@ def run(
     app = IPKernelApp.instance(kernel_class=ScriptEnvKernel, ignore_cwd=True)
     debugging.put_off()
     listeners = replace.Listeners.expected()
-    app.initialize(sys.argv[1:])
+    _initialize(app, streams)
     if not own_backend:
         backend.keep_from_children()
     kernel = app.kernel
@@ -69,6 +74,23 @@ def run(
         # The first cell will ask; until then there is time.
         spare.start_soon(record)
     app.start()
+
+
+def _initialize(app: IPKernelApp, streams: replace.Streams | None) -> None:
+    """Bind the sockets and make the kernel; where that fails, end the process.
+
+    An exception may not: where one socket of several cannot be bound, threads that have the others
+    keep it alive, and Jupyter waits for ever for a kernel that never answers.
+    """
+    try:
+        app.initialize(sys.argv[1:])
+    except Exception as error:  # noqa: BLE001 - it ends here, whatever it is
+        if streams is not None:
+            streams.put_back()
+        is_taken = isinstance(error, zmq.ZMQError) and error.errno == errno.EADDRINUSE
+        with contextlib.suppress(OSError):
+            os.write(2, traceback.format_exc().encode(errors="replace"))
+        os._exit(PORT_TAKEN if is_taken else 1)
 
 
 def _cancel_on_interrupt(completion: Completion) -> None:

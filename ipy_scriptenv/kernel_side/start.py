@@ -8,7 +8,10 @@ from typing import Any
 
 from . import check, live
 
-__all__ = ["main", "set_variables"]
+__all__ = ["PORT_TAKEN", "main", "set_variables"]
+
+PORT_TAKEN = 75
+"""Exit code of a kernel whose port was taken meanwhile, as ``sysexits.h`` has it: try again."""
 
 _PREPARED = "SCRIPTENV_PREPARED"
 """Set where a host has just made sure that everything stands: nothing is looked at twice."""
