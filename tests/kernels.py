@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -183,6 +183,10 @@ def wait_until(
 # The client.
 
 
+class PortTaken(TimeoutError):
+    """Between the choice of the kernel's ports and its start, another process took one of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution(ServersExecution):
     """What came of one request, with what tests of kernels ask of it."""
@@ -253,6 +257,7 @@ class Kernel:
     def wait_until_ready(self, timeout: float = PATIENCE) -> Json:
         """Ask for the kernel's information until shell and iopub both answer; give it.
 
+        :raises PortTaken: if it has ended because of that
         :raises TimeoutError: with what the kernel printed
         """
         deadline = time.monotonic() + timeout
@@ -263,7 +268,8 @@ class Kernel:
                 # It may have published before iopub was connected: then it is asked once more.
                 self._hear(partial(self._is_idle, request), seconds=0.1)
                 return self._replies[request]
-        raise TimeoutError(f"the kernel did not become ready:\n{self.said}")
+        failure = PortTaken if "Address already in use" in self.said else TimeoutError
+        raise failure(f"the kernel did not become ready:\n{self.said}")
 
     @property
     def said(self) -> str:
@@ -492,19 +498,23 @@ def started(
         options["env"] = {**os.environ, **env}
     if cwd is not None:
         options["cwd"] = str(cwd)
-    manager = KernelManager(kernel_name=name, **manager_options)
     with _log() as (log, file):
-        manager.start_kernel(stdout=file, stderr=file, **options)
-        client = manager.client()
-        client.start_channels()
-        kernel = Kernel(client, log=log, manager=manager)
-        try:
-            kernel.wait_until_ready()
+
+        @contextmanager
+        def start() -> Iterator[Kernel]:
+            manager = KernelManager(kernel_name=name, **manager_options)
+            manager.start_kernel(stdout=file, stderr=file, **options)
+            client = manager.client()
+            client.start_channels()
+            try:
+                yield Kernel(client, log=log, manager=manager)
+            finally:
+                client.stop_channels()
+                manager.shutdown_kernel(now=kill)
+                manager.cleanup_resources()
+
+        with _ready(start) as kernel:
             yield kernel
-        finally:
-            client.stop_channels()
-            manager.shutdown_kernel(now=kill)
-            manager.cleanup_resources()
 
 
 @contextmanager
@@ -533,34 +543,54 @@ def launched(
         else list(name_or_argv)
     )
     with _log() as (log, file):
-        connection, _ = write_connection_file(
-            str(log.parent / "connection.json"), ip="127.0.0.1", key=os.urandom(16).hex().encode()
-        )
-        process = subprocess.Popen(
-            [part.replace("{connection_file}", connection) for part in argv],
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-        client = BlockingKernelClient()
-        client.load_connection_file(connection)
-        client.start_channels()
-        kernel = Kernel(client, log=log, process=process)
+
+        @contextmanager
+        def start() -> Iterator[Kernel]:
+            connection, _ = write_connection_file(
+                str(log.parent / "connection.json"),
+                ip="127.0.0.1",
+                key=os.urandom(16).hex().encode(),
+            )
+            process = subprocess.Popen(
+                [part.replace("{connection_file}", connection) for part in argv],
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+            client = BlockingKernelClient()
+            client.load_connection_file(connection)
+            client.start_channels()
+            kernel = Kernel(client, log=log, process=process)
+            try:
+                yield kernel
+            finally:
+                if process.poll() is None:
+                    kernel.send("shutdown_request", {"restart": False}, channel="control")
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                client.stop_channels()
+
+        with _ready(start) as kernel:
+            yield kernel
+
+
+@contextmanager
+def _ready(start: Callable[[], AbstractContextManager[Kernel]]) -> Iterator[Kernel]:
+    """Start a kernel and wait until it answers; once more where it finds a port taken."""
+    with ExitStack() as stack:
+        kernel = stack.enter_context(start())
         try:
             kernel.wait_until_ready()
-            yield kernel
-        finally:
-            if process.poll() is None:
-                kernel.send("shutdown_request", {"restart": False}, channel="control")
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            client.stop_channels()
+        except PortTaken:
+            kernel = stack.enter_context(start())
+            kernel.wait_until_ready()
+        yield kernel
 
 
 @contextmanager
