@@ -37,7 +37,8 @@ lab: front-end ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
 .PHONY: test
-test: lint front-end ## lint, and run all tests
+test: .venv/.installed ## lint, and run all tests
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync lint front-end
 	@! command -v npm >/dev/null || test ! -d labextension/lib/test || npm --prefix labextension test --silent
 	$(BIN)/pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder
 
