@@ -21,6 +21,12 @@ NEW = "tabulate"
 _WAIT = 120.0
 """Seconds after which a start or a cell counts as failed."""
 
+_EDITING = 1.0
+"""Seconds for which everybody's kernel is left alone before a dependency is added.
+
+A person types it and saves: that takes longer.
+"""
+
 
 class Contest:
     """Everybody who starts kernels, each with a worker of its own."""
@@ -156,6 +162,7 @@ class Contest:
 
     def _add(self, contestant: Contestant, notebook: Notebook) -> float:
         """Add a dependency and import it; give the seconds that took."""
+        time.sleep(_EDITING)
         seconds = 0.0
         for step in contestant.add(notebook, DECLARED, NEW):
             if step["op"] == "execute":
