@@ -36,7 +36,10 @@ export const sidebar: JupyterFrontEndPlugin<void> = {
     app.commands.addCommand(Commands.open, {
       label: 'Show the Notebook’s Environment',
       icon: packageIcon,
-      execute: () => app.shell.activateById(panel.id)
+      execute: async () => {
+        await app.restored; // which opens and closes what was open and closed
+        app.shell.activateById(panel.id);
+      }
     });
     palette?.addItem({ command: Commands.open, category: CATEGORY });
     addActions(app, environments, palette);

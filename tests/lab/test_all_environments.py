@@ -13,7 +13,7 @@ from tests.lab.panel import open_panel, press, show, wait_for_state
 from tests.stage import environment_of, sync, write_notebook
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Route
 
 SETTINGS = "lab/api/settings/ipy-scriptenv:plugin"
 
@@ -45,11 +45,12 @@ def test_all_environments_are_listed_opened_moved_deleted_and_pruned(
     assert len({each.get_attribute("title") for each in twins.all()}) == 2
     assert panel.get_by_role("button", name=f"Move the environment of {damaged.name}").is_disabled()
     picture(page, "all")
-    delete(panel, damaged.name)
-    assert not damaged.exists()
-
-    delete(panel, "unwanted.ipynb")
-    assert not environment_of(paths["unwanted"]).exists()
+    for name, gone in (
+        (damaged.name, damaged),
+        ("unwanted.ipynb", environment_of(paths["unwanted"])),
+    ):
+        delete(panel, name)
+        assert not gone.exists()
 
     move(panel, "old.ipynb", "all/nowhere.ipynb")
     panel.get_by_role("alert").get_by_text("nowhere.ipynb").wait_for()
@@ -72,6 +73,7 @@ def test_all_environments_are_listed_opened_moved_deleted_and_pruned(
     dialog.get_by_text("Nothing to remove").wait_for()
     press(dialog, "Ok")
 
+    check_portions(page, panel)
     panel.get_by_role("searchbox", name="Filter the environments").fill("new")
     panel.get_by_role("button", name="kept.ipynb", exact=True).first.wait_for(state="detached")
     press(panel, "new.ipynb")
@@ -82,6 +84,30 @@ def test_all_environments_are_listed_opened_moved_deleted_and_pruned(
 
     choose_command(page, "Lock the Environment")
     panel.get_by_text("in the notebook, not saved yet").wait_for()
+
+
+def check_portions(page: Page, panel: Locator) -> None:
+    """Check that of thousands, which a browser would take seconds to draw, a portion is drawn."""
+    environments = re.compile("/scriptenv/environments")
+    row = panel.get_by_role("list", name="Environments").get_by_role("listitem")
+    page.route(environments, four_hundred_and_fifty)
+    press(panel, "Refresh")
+    press(panel, "Show 200 of 250 more")
+    press(panel, "Show 50 of 50 more")
+    panel.get_by_role("button", name=re.compile("^Show .* more$")).wait_for(state="detached")
+    assert row.count() == 450
+    page.unroute(environments)
+    press(panel, "Refresh")
+    row.nth(100).wait_for(state="detached")
+
+
+def four_hundred_and_fifty(route: Route) -> None:
+    """Answer with the first of the environments that there are, 450 times."""
+    answer = route.fetch()
+    body = answer.json()
+    first = body["environments"][0]
+    body["environments"] = [{**first, "name": f"{first['name']}-{n}"} for n in range(450)]
+    route.fulfill(response=answer, json=body)
 
 
 def choose_command(page: Page, words: str) -> None:

@@ -2,7 +2,7 @@
 
 import { Dialog, InputDialog, showDialog } from '@jupyterlab/apputils';
 import { closeIcon, editIcon, refreshIcon } from '@jupyterlab/ui-components';
-import React, { useCallback, useEffect, useRef, useState } from 'react';
+import React, { useCallback, useEffect, useMemo, useRef, useState } from 'react';
 
 import type { IListed, IListing } from '../answers.js';
 import { Operation } from '../operation.js';
@@ -10,6 +10,9 @@ import { sizeText } from '../packages.js';
 import { cancelTask, listEnvironments, Refused } from '../rest.js';
 import { IconButton } from './declared.js';
 import { Running } from './operations.js';
+
+/** How many environments are drawn at once: a browser takes seconds for thousands. */
+const PORTION = 200;
 
 /** Opens a document, by its path on the server. */
 export type IOpenDocument = (path: string) => void;
@@ -34,6 +37,7 @@ export function AllTab(props: {
   const [listing, setListing] = useState<IListing | null>(null);
   const [failure, setFailure] = useState<string | null>(null);
   const [words, setWords] = useState('');
+  const [most, setMost] = useState(PORTION);
   const [operation, setOperation] = useState<Operation | null>(null);
   const isBusy = operation !== null;
 
@@ -108,8 +112,8 @@ export function AllTab(props: {
   const found = (listing?.environments ?? []).filter(each =>
     placeOf(each).toLowerCase().includes(words.trim().toLowerCase())
   );
-  const names = (listing?.environments ?? []).map(nameOf);
-  const isTwin = (name: string): boolean => names.indexOf(name) !== names.lastIndexOf(name);
+  const rest = found.length - most;
+  const twins = useMemo(() => twice((listing?.environments ?? []).map(nameOf)), [listing]);
   return (
     <>
       <div className="jp-scriptenv-row">
@@ -119,7 +123,10 @@ export function AllTab(props: {
           aria-label="Filter the environments"
           placeholder="Filter"
           value={words}
-          onChange={event => setWords(event.target.value)}
+          onChange={event => {
+            setWords(event.target.value);
+            setMost(PORTION);
+          }}
         />
         <IconButton label="Refresh" icon={refreshIcon} onClick={refresh} />
       </div>
@@ -144,11 +151,11 @@ export function AllTab(props: {
         Prune …
       </button>
       <ul className="jp-scriptenv-list jp-scriptenv-environments" aria-label="Environments">
-        {found.map(each => (
+        {found.slice(0, most).map(each => (
           <Item
             key={each.name}
             item={each}
-            isTwin={isTwin(nameOf(each))}
+            isTwin={twins.has(nameOf(each))}
             isBusy={isBusy}
             onOpen={open}
             onDelete={() => void remove(each)}
@@ -156,6 +163,15 @@ export function AllTab(props: {
           />
         ))}
       </ul>
+      {rest > 0 && (
+        <button
+          type="button"
+          className="jp-mod-styled jp-scriptenv-action"
+          onClick={() => setMost(most + PORTION)}
+        >
+          {`Show ${Math.min(PORTION, rest)} of ${rest} more`}
+        </button>
+      )}
     </>
   );
 }
@@ -228,6 +244,12 @@ function placeOf({ source, name }: IListed): string {
 /** Give the last part of that, which a person knows it by. */
 function nameOf(item: IListed): string {
   return /[^\\/]+[\\/]*$/.exec(placeOf(item))?.[0] ?? item.name;
+}
+
+/** Give what stands in a list more than once. */
+function twice(names: readonly string[]): ReadonlySet<string> {
+  const seen = new Set<string>();
+  return new Set(names.filter(name => seen.has(name) || !seen.add(name)));
 }
 
 /** Tell whether an environment is for a file, and not for an address, a text or what is not known. */
