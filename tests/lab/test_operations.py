@@ -84,9 +84,9 @@ def test_work_is_seen_live_and_cancelled_from_any_window(
     beside.get_by_role("button", name="Lock", exact=True).dispatch_event("click")
     beside.locator("button:enabled", has_text="Cancel").wait_for()
     assert beside.get_by_role("alert").count() == 0
-    other.unroute("**/scriptenv/environment*")
     for route in held:
         route.continue_()
+    other.unroute("**/scriptenv/environment*")
     press(panel, "Cancel")
     for each in (panel, beside):
         wait_for_state(each, "1 change pending")
