@@ -19,8 +19,10 @@ def main() -> None:
     words = sys.argv[1:]
     if len(words) == _FIND and words[0] == "find" and words[1][:1] != "-" and _find(words[1]):
         return
+    from ipy_scriptenv import processes
     from ipy_scriptenv.cli import main as command_line
 
+    processes.heed_signals()
     command_line()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ipy_scriptenv import environments, settings
 from ipy_scriptenv.environments import Choosing, Context, Pin
-from ipy_scriptenv.errors import EngineFailed, NotANotebook, ScriptEnvError
+from ipy_scriptenv.errors import EngineFailed, Interrupted, NotANotebook, ScriptEnvError
 from ipy_scriptenv.files import require_place, rewrite, write_output
 from ipy_scriptenv.identity import kernelspec_name
 from ipy_scriptenv.record import Source
@@ -108,7 +108,7 @@ def execute(
     client.create_kernel_manager().transport_encryption = "auto"
     try:
         error = _ran(client, strict=strict)
-    except EngineFailed:
+    except (EngineFailed, Interrupted, KeyboardInterrupt):
         if output is not None and _count_of_run(notebook):
             # What hours have given is not lost with the kernel.
             _write(nbformat.writes(notebook), output, notebook=path, read=data)
@@ -130,6 +130,7 @@ def _ran(client: Any, *, strict: bool) -> str | None:
     """Run all cells; give what the one said that failed, without its colours.
 
     :raises EngineFailed: if the kernel ended meanwhile
+    :raises Interrupted: if a signal asked for it
     """
     from nbclient.exceptions import CellExecutionError
 
@@ -140,6 +141,9 @@ def _ran(client: Any, *, strict: bool) -> str | None:
     except (ScriptEnvError, OSError):
         raise
     except Exception as failure:
+        if getattr(client, "_async_cleanup_kernel_future", None) is not None:
+            # nbclient takes SIGINT and SIGTERM: it ends the kernel, then stumbles over that.
+            raise Interrupted("The run of the notebook was interrupted.") from failure
         # nbclient has many ways to say that a kernel ended: errors of its own, assertions.
         msg = f"The kernel ended while the notebook ran: {failure!r}"
         raise EngineFailed(msg) from failure

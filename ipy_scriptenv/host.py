@@ -35,7 +35,7 @@ from ipy_scriptenv.errors import (
 from ipy_scriptenv.identity import EnvironmentName
 from ipy_scriptenv.kernel_side.block import block_of_cell
 from ipy_scriptenv.plan import Loaded
-from ipy_scriptenv.processes import Cancel
+from ipy_scriptenv.processes import Cancel, heed_signals
 from ipy_scriptenv.record import Record
 from ipy_scriptenv.store import Store
 from ipy_scriptenv.uv import Event, ignore
@@ -52,9 +52,10 @@ _PROTOCOLS = (1,)
 """The protocols that this version understands: the present one and the one before."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Serve one request; give the exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
+    words = sys.argv[1:]
+    heed_signals()
     if words[:1] == ["--tool"]:
         from ipy_scriptenv.environments import tools
 
@@ -64,13 +65,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     cancel = Cancel()
     # What a verb prints is caught, and its steps are told meanwhile.
-    tell = partial(_tell, sys.stdout)
+    tell = partial(_tell, sys.stdout, cancel)
     request = json.loads(line or "{}")
+    interrupted = Interrupted("Completing the environment was interrupted.")
     threading.Thread(target=_watch_input, args=(cancel,), daemon=True).start()
     try:
         answer = _serve(request, cancel, tell)
+    except KeyboardInterrupt:
+        answer = _error(interrupted)
     except ScriptEnvError as error:
-        interrupted = Interrupted("Completing the environment was interrupted.")
         answer = _error(interrupted if cancel.is_set else error)
     except OSError as error:
         from ipy_scriptenv import explaining
@@ -105,13 +108,13 @@ def _watch_input(cancel: Cancel) -> None:
     cancel.set()
 
 
-def _tell(stream: TextIO, event: Event) -> None:
+def _tell(stream: TextIO, cancel: Cancel, event: Event) -> None:
     try:
         stream.write(json.dumps(event) + "\n")
         stream.flush()
     except OSError:
-        # The kernel is gone; so is everybody who could read this.
-        os._exit(1)
+        # The kernel is gone; what runs here has to end first.
+        cancel.set()
 
 
 def _serve(

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import lock_descriptor
+from filelock import lock_descriptor, unlock_descriptor
 
 from ipy_scriptenv.errors import Interrupted, LockTimeout, PermissionRefused
 from ipy_scriptenv.files import explained, read_regular
@@ -103,6 +103,9 @@ def exclusive(
     try:
         yield Held(descriptor=descriptor)
     finally:
+        # Closing alone is not enough: what a build has left running may have inherited it.
+        with contextlib.suppress(OSError):
+            unlock_descriptor(descriptor)
         os.close(descriptor)
 
 

@@ -8,15 +8,26 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-__all__ = ["Cancel", "Finished", "replace", "run", "run_visibly", "start_idle", "started"]
+from ipy_scriptenv import descendants
 
-_GRACE = 5.0
-"""Seconds that a process has to end by itself before it is killed."""
+__all__ = [
+    "Cancel",
+    "Finished",
+    "heed_signals",
+    "replace",
+    "run",
+    "run_visibly",
+    "start_idle",
+    "started",
+]
+
+_LAST_WORDS = 5.0
+"""Seconds that output is waited for after the end; a child that lives on may hold the stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +57,20 @@ class Cancel:
         with self._lock:
             self.is_set = True
             if self._process is not None:
-                _terminate(self._process)
+                self._process.terminate()
 
-    def watch(self, process: subprocess.Popen[str] | None) -> None:
-        """Take the process to end, ``None`` for none; called by :func:`run`."""
+    @contextlib.contextmanager
+    def watching(self, process: subprocess.Popen[str]) -> Iterator[None]:
+        """Take the process to end; :func:`run` waits for it meanwhile."""
         with self._lock:
             self._process = process
-            if self.is_set and process is not None:
-                _terminate(process)
+            if self.is_set:
+                process.terminate()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._process = None
 
 
 def run(
@@ -72,33 +89,29 @@ def run(
     :param cancel: ends the process when it is set
     :raises OSError: if it cannot be started
     """
-    process = subprocess.Popen(
-        list(argv),
-        cwd=cwd,
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        pass_fds=tuple(inherit) if sys.platform != "win32" else (),
-    )
-    # Both are there, because pipes were asked for.
-    out = _Reader(cast("IO[str]", process.stdout))
-    err = _Reader(cast("IO[str]", process.stderr), on_line=on_line, on_failure=process.terminate)
+    readers: list[_Reader] = []
     try:
-        if cancel is not None:
-            cancel.watch(process)
-        code = process.wait()
-    except BaseException:
-        _terminate_and_wait(process)
-        raise
+        with _started(
+            argv,
+            env=env,
+            inherit=inherit,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        ) as process:
+            # Both are there, because pipes were asked for.
+            out, err = cast("tuple[IO[str], IO[str]]", (process.stdout, process.stderr))
+            readers.append(_Reader(out))
+            readers.append(_Reader(err, on_line=on_line, on_failure=process.terminate))
+            with contextlib.nullcontext() if cancel is None else cancel.watching(process):
+                code = process.wait()
     finally:
-        if cancel is not None:
-            cancel.watch(None)
-        texts = [reader.text() for reader in (out, err)]
-    if err.failure is not None:
-        raise err.failure
+        texts = [reader.text() for reader in readers]
+    if readers[1].failure is not None:
+        raise readers[1].failure
     return Finished(
         code=code,
         out=texts[0],
@@ -130,7 +143,7 @@ class _Reader:
 
         A child that outlives it may hold the stream open: that is not waited for.
         """
-        self._thread.join(_GRACE)
+        self._thread.join(_LAST_WORDS)
         if not self._thread.is_alive():
             self._stream.close()
         return "".join(self._lines)
@@ -158,17 +171,32 @@ def run_visibly(
 
     :param cwd: its folder; default: this process's
     """
+    with _started(argv, env=env, inherit=inherit, cwd=cwd) as process:
+        return process.wait()
+
+
+@contextlib.contextmanager
+def _started(
+    argv: Sequence[str], *, env: Mapping[str, str], inherit: Sequence[int], **options: Any
+) -> Iterator[subprocess.Popen[Any]]:
+    """Start a process that is waited for within; where it fails, all that it has started ends too.
+
+    So it does where it is not waited for to its end.
+    """
+    mark = descendants.new_mark()
     process = subprocess.Popen(
         list(argv),
-        env=dict(env),
-        cwd=cwd,
+        env={**env, descendants.VARIABLE: mark},
         pass_fds=tuple(inherit) if sys.platform != "win32" else (),
+        **options,
     )
     try:
-        return process.wait()
-    except BaseException:
-        _terminate_and_wait(process)
-        raise
+        yield process
+    finally:
+        if process.returncode != 0:
+            descendants.end(mark)
+            process.kill()
+            process.wait()
 
 
 def replace(argv: Sequence[str], *, env: Mapping[str, str], stdin: int | None = None) -> int:
@@ -218,29 +246,12 @@ def started() -> Sequence[subprocess.Popen[bytes]]:
     return tuple(_STARTED)
 
 
-def _terminate(process: subprocess.Popen[Any]) -> None:
-    """Ask a process to end, and all that it has started: uv leaves a build to itself.
+def heed_signals() -> None:
+    """Have SIGTERM and SIGHUP interrupt this process as Ctrl-C does, so that it ends what it runs.
 
-    That would go on for nobody, and hold the lock that it has inherited.
+    One that is ignored (`nohup`) stays so. For the main thread of a program.
     """
-    import psutil  # for who cancels: most never do
-
-    family = []
-    with contextlib.suppress(psutil.Error):
-        family.append(psutil.Process(process.pid))
-        family[0].suspend()  # or it might start another one now
-        family += family[0].children(recursive=True)
-    for member in family:
-        with contextlib.suppress(psutil.Error):
-            member.terminate()
-    with contextlib.suppress(psutil.Error, IndexError):
-        family[0].resume()
-
-
-def _terminate_and_wait(process: subprocess.Popen[Any]) -> None:
-    _terminate(process)
-    try:
-        process.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)

@@ -96,6 +96,19 @@ def test_what_is_printed_comes_as_utf_8_whatever_the_variables_say(
     assert capsys.readouterr().out == "h\u00e4?\n"
 
 
+def test_a_script_whose_output_cannot_be_shown_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code of the user may have put anything in the place of standard output."""
+    told = tmp_path / "pid"
+    code = f"import os, time; open({str(told)!r}, 'w').write(str(os.getpid())); "
+    code += "print('words', flush=True); time.sleep(1000)"
+    monkeypatch.setattr(sys, "stdout", object())
+    with pytest.raises(AttributeError):
+        run_line([], lambda: ((sys.executable, "-c", code), os.environ))
+    assert is_gone(int(told.read_text()))
+
+
 def is_gone(pid: int) -> bool:
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)

@@ -7,7 +7,6 @@ over in no time. Many more, at random moments, are done by ``make crash``.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -65,14 +64,16 @@ def test_after_a_signal_in_the_middle_of_an_operation_the_next_one_finds_all_in_
     assert outcome.killed or moment.step is None
 
 
-def test_a_cancelled_process_is_not_waited_for_longer_because_its_children_hold_its_output(
+def test_a_cancelled_process_is_not_waited_for_longer_because_a_daemon_holds_its_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "_GRACE", 0.2)
+    """What has left the session goes on: ssh's connections, a compiler's server."""
+    monkeypatch.setattr(processes, "_LAST_WORDS", 0.2)
     child = "import time; time.sleep(100)"
     parent = (
         "import subprocess, sys\n"
-        f"child = subprocess.Popen([sys.executable, '-c', {child!r}])\n"
+        f"child = [sys.executable, '-c', {child!r}]\n"
+        "child = subprocess.Popen(child, start_new_session=True)\n"
         "print(child.pid, file=sys.stderr, flush=True)\n"
         "child.wait()\n"
     )
@@ -91,8 +92,7 @@ def test_a_cancelled_process_is_not_waited_for_longer_because_its_children_hold_
     worker.join(30)
     ended = not worker.is_alive()
     for each in children:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(each, signal.SIGKILL)
+        os.kill(each, signal.SIGKILL)  # or it is not there
     worker.join(30)
     assert children
     assert ended

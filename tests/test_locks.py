@@ -17,6 +17,7 @@ import pytest
 from ipy_scriptenv.errors import LockTimeout, PermissionRefused
 from ipy_scriptenv.kernel_side import live
 from ipy_scriptenv.locks import RunningKernel, became_ready, exclusive, is_held, running_kernels
+from tests.kernels import wait_until
 from tests.stage import exclusively_held, running_kernel
 
 HOLDER = """
@@ -24,6 +25,17 @@ import sys
 from pathlib import Path
 from ipy_scriptenv.locks import exclusive
 with exclusive(Path(sys.argv[1]), timeout=0):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+PARENT = """
+import subprocess, sys
+from pathlib import Path
+from ipy_scriptenv.locks import exclusive
+with exclusive(Path(sys.argv[1]), timeout=0) as held:
+    reading = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    subprocess.Popen(reading, pass_fds=[held.descriptor])
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -123,17 +135,33 @@ def test_a_waiter_gets_the_lock_when_its_holder_is_killed(lock: Path) -> None:
         waiter.join()
 
 
-def test_a_child_that_inherited_the_lock_holds_it_on(lock: Path) -> None:
+def test_a_child_that_inherited_the_lock_holds_it_on_where_its_parent_was_killed(
+    lock: Path,
+) -> None:
     """So a uv whose host was killed keeps others out until it has ended too."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdin is not None
+        assert parent.stdout.readline() == b"held\n"
+        parent.kill()
+        parent.wait()
+        assert is_held(lock)
+        parent.stdin.close()
+        wait_until(lambda: not is_held(lock), what="the end of the child")
+
+
+def test_who_lets_go_of_the_lock_does_so_for_children_that_go_on(lock: Path) -> None:
+    """A build may leave a server of a compiler behind."""
     with exclusive(lock, timeout=0) as held:
         child = subprocess.Popen(
             [sys.executable, "-c", "import sys; sys.stdin.read()"],
             stdin=subprocess.PIPE,
             pass_fds=[held.descriptor],
         )
-    assert is_held(lock)
-    child.communicate()
     assert not is_held(lock)
+    child.communicate()
 
 
 def test_a_child_that_was_not_given_the_lock_does_not_hold_it(lock: Path) -> None:

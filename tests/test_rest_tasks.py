@@ -20,14 +20,15 @@ from tests.stage import block_of, environment_of, installed, sync, write_project
 __all__ = ["home", "lab"]  # fixtures
 
 NEVER_ENDING = """
-import os, pathlib, time
+import os, pathlib, signal, time
 
 
 def build_wheel(directory, config_settings=None, metadata_directory=None):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))
     time.sleep(1000)
 """
-"""A build backend that goes on, whatever becomes of uv, which has started it."""
+"""A build backend that goes on, whatever becomes of uv, and whoever asks it to end."""
 
 FOLDER = '[tool.uv.sources]\nlocal = { path = "slow" }'
 ADDRESS = "https://ada:secret@127.0.0.1:1/x-1.0-py3-none-any.whl"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -175,13 +176,18 @@ def _run(
     *,
     folder: Path | None = None,
 ) -> int:
+    """Run uv; give its exit code, after an interrupt as if uv had been ended by it."""
     sys.stdout.flush()
-    return processes.run_visibly(
-        [str(find_uv()), *argv],
-        cwd=folder,
-        env={**settings.uv_environment(pass_env()), **variables},
-        inherit=inherit,
-    )
+    try:
+        return processes.run_visibly(
+            [str(find_uv()), *argv],
+            cwd=folder,
+            env={**settings.uv_environment(pass_env()), **variables},
+            inherit=inherit,
+        )
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        return -signal.SIGINT
 
 
 def _breaks_kernel(context: Context, environment: Path, record: Record) -> tuple[str, ...]:

@@ -98,7 +98,8 @@ def _stream(argv: Sequence[str], variables: Mapping[str, str], text: str | None)
     """Run a process and show what it prints while it runs; give its exit code.
 
     :param text: its standard input; ``None``: nothing
-    :raises KeyboardInterrupt: if it comes; the process and its children have been ended
+    :raises KeyboardInterrupt: if it comes; the process and its children have been ended, as they
+        are where its output cannot be shown
     """
     import subprocess
 
@@ -123,7 +124,7 @@ def _stream(argv: Sequence[str], variables: Mapping[str, str], text: str | None)
     try:
         while process.poll() is None:
             _show(heard, _POLL)
-    except KeyboardInterrupt:
+    except BaseException:
         _end(process, heard)
         raise
     finally:
@@ -177,15 +178,17 @@ def _end(process: subprocess.Popen[bytes], heard: queue.Queue[tuple[str, str]]) 
     """End a process and its children: as an interrupt does, and by force if that does not help."""
     _signal(process, signal.SIGINT)
     end = time.monotonic() + _GRACE
-    with contextlib.suppress(KeyboardInterrupt):
-        while process.poll() is None and time.monotonic() < end:
-            _show(heard, _POLL)
-    if os.name == "posix":
-        # What is left of its group, the process or children that it did not wait for.
-        _signal(process, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            while process.poll() is None and time.monotonic() < end:
+                _show(heard, _POLL)
+    finally:
+        if os.name == "posix":
+            # What is left of its group, the process or children that it did not wait for.
+            _signal(process, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:

@@ -6,6 +6,7 @@ A host does the work, under the environment's lock.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -21,13 +22,25 @@ def main() -> int:
         argv = [host["python"], "-P"]
         if os.access(host["python"], os.X_OK) and _has_package(argv):
             argv += ["-m", "ipy_scriptenv.host", "--tool", environment]
-            return subprocess.call(argv + sys.argv[1:])
+            return _answered(argv + sys.argv[1:])
     print(
         "ipy-scriptenv is not installed any more; `pip install ipy-scriptenv` in the Python that "
         "runs Jupyter brings it back.",
         file=sys.stderr,
     )
     return 1
+
+
+def _answered(argv: list[str]) -> int:
+    """Run a host and give its exit code.
+
+    An interrupt reaches it too, and is its to answer: it ends what it has started first.
+    """
+    process = subprocess.Popen(argv)
+    while process.returncode is None:
+        with contextlib.suppress(KeyboardInterrupt):
+            process.wait()
+    return process.returncode
 
 
 def _has_package(argv: list[str]) -> bool:
