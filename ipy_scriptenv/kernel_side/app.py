@@ -72,7 +72,7 @@ def run(
         lock.tell([])
     if check.may_have_changed(record, os.environ):
         # The first cell will ask; until then there is time.
-        spare.start_soon(record)
+        spare.start_soon(record, wait=0.0)
     app.start()
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Spare"]
 
 _SOON = 0.3
-"""Seconds until a spare host is started: a start, or the reply of a cell, comes first."""
+"""Seconds until a spare host is started: the reply of a cell comes first."""
 
 
 class Spare:
@@ -34,11 +34,14 @@ class Spare:
         self._python = ""
         self._variables: dict[str, str] = {}
 
-    def start_soon(self, record: dict[str, Any]) -> None:
-        """Start one when what goes on now is over, and nobody has asked by then."""
+    def start_soon(self, record: dict[str, Any], *, wait: float = _SOON) -> None:
+        """Start one when what goes on now is over, and nobody has asked by then.
+
+        :param wait: seconds until then
+        """
         if self.initial.get("SCRIPTENV_SPARE_HOST") == "0":
             return
-        self._timer = threading.Timer(_SOON, self._start, (record,))
+        self._timer = threading.Timer(wait, self._start, (record,))
         self._timer.daemon = True
         self._timer.start()
 
