@@ -66,11 +66,10 @@ def main() -> int:
     cancel = Cancel()
     # What a verb prints is caught, and its steps are told meanwhile.
     tell = partial(_tell, sys.stdout, cancel)
-    request = json.loads(line or "{}")
     interrupted = Interrupted("Completing the environment was interrupted.")
     threading.Thread(target=_watch_input, args=(cancel,), daemon=True).start()
     try:
-        answer = _serve(request, cancel, tell)
+        answer = _serve(json.loads(line or "{}"), cancel, tell)
     except KeyboardInterrupt:
         answer = _error(interrupted)
     except ScriptEnvError as error:

@@ -23,7 +23,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["BUILDING", "CHANGING", "ENVIRONMENTS", "LAUNCHER", "MOVED", "RECORD", "Layout"]
+__all__ = [
+    "BUILDING",
+    "CHANGING",
+    "ENVIRONMENTS",
+    "LAUNCHER",
+    "MOVED",
+    "RECORD",
+    "Layout",
+    "bytecode_lock",
+]
 
 ENVIRONMENTS = "environments-v1"
 BUILDING = "building-v1"
@@ -110,3 +119,8 @@ class Layout:
     def starting(self, name: str) -> Path:
         """The note that a kernel is being launched in the environment *name*."""
         return self.locks / f"{name}.starting"
+
+
+def bytecode_lock(abi: str) -> str:
+    """Name the lock of the process that compiles for an ABI; no environment's name has a dot."""
+    return f"bytecode.{abi}"

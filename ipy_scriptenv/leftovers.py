@@ -13,9 +13,9 @@ from pathlib import Path
 from ipy_scriptenv.errors import ScriptEnvError
 from ipy_scriptenv.files import entries, explained, remove_tree
 from ipy_scriptenv.identity import EnvironmentName, is_environment_name
-from ipy_scriptenv.layout import CHANGING, LAUNCHER, RECORD
+from ipy_scriptenv.layout import CHANGING, LAUNCHER, RECORD, bytecode_lock
 from ipy_scriptenv.locks import exclusive
-from ipy_scriptenv.store import FENCE, KERNEL_SIDE, WANTED, Store, bytecode_lock
+from ipy_scriptenv.store import FENCE, KERNEL_SIDE, WANTED, Store
 
 __all__ = ["Leftover", "leftovers", "remove_leftover", "scratch_folder", "sweep"]
 

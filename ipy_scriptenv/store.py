@@ -16,7 +16,7 @@ from ipy_scriptenv.identity import EnvironmentName, is_environment_name
 from ipy_scriptenv.layout import ENVIRONMENTS, LAUNCHER, MOVED, RECORD, Layout
 from ipy_scriptenv.record import Glance, Record
 
-__all__ = ["FENCE", "KERNEL_SIDE", "WANTED", "Store", "bytecode_lock"]
+__all__ = ["FENCE", "KERNEL_SIDE", "WANTED", "Store"]
 
 KERNEL_SIDE = "kernel-side"
 """Name of the lock of all that builds a copy of the kernel side."""
@@ -278,11 +278,6 @@ class Store(Layout):
             for path in (script, beside):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
-
-
-def bytecode_lock(abi: str) -> str:
-    """Name the lock of the process that compiles for an ABI; no environment's name has a dot."""
-    return f"bytecode.{abi}"
 
 
 def _check_ours(folder: Path, *, mend: bool = True) -> None:

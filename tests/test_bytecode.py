@@ -16,8 +16,9 @@ from ipy_scriptenv import environments
 from ipy_scriptenv.bytecode import compiling
 from ipy_scriptenv.environments import Context, Item, ItemKind, Kept
 from ipy_scriptenv.interpreters import host_python
+from ipy_scriptenv.layout import bytecode_lock
 from ipy_scriptenv.locks import is_held
-from ipy_scriptenv.store import WANTED, Store, bytecode_lock
+from ipy_scriptenv.store import WANTED, Store
 from tests.conftest import Home
 from tests.kernels import wait_until
 from tests.stage import running_kernel, site_of, sync, write_script

@@ -25,10 +25,11 @@ from ipy_scriptenv.bytecode import compiling
 from ipy_scriptenv.errors import ScriptEnvError
 from ipy_scriptenv.files import entries, remove_tree, stat_of, write_atomically
 from ipy_scriptenv.identity import EnvironmentName
+from ipy_scriptenv.layout import bytecode_lock
 from ipy_scriptenv.processes import Cancel
 from ipy_scriptenv.record import Python
 from ipy_scriptenv.shared import SharedFolder, shared_folder
-from ipy_scriptenv.store import WANTED, Store, bytecode_lock
+from ipy_scriptenv.store import WANTED, Store
 
 __all__ = ["Wheel", "fill", "kept", "link", "request"]
 

@@ -60,8 +60,7 @@ class Completion:
         self._failure: Failed | None = None
         self._unreadable: Failed | None = None
         self.must_restart: str | None = None
-        self._turn = threading.Lock()
-        self._telling = threading.Lock()
+        self._turn, self._telling = threading.Lock(), threading.Lock()
         self._running: set[object] = set()
         self._interrupts = 0
 
