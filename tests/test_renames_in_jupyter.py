@@ -355,15 +355,19 @@ def test_a_rename_succeeds_where_the_home_cannot_be_used(
     folder = tmp_path / "work"
     old = write_notebook(folder / "a.ipynb", "1")
     start(old)
-    environments_folder = home.scriptenv / "environments-v1"
+    building = home.scriptenv / "building-v1"
+    building.rmdir()
+    building.write_text("")
 
     with running_lab(folder) as lab:
-        wait_until((home.scriptenv / "locks" / "kernelspecs.done").exists)
-        environments_folder.rename(home.path / "elsewhere")
-        environments_folder.write_text("")
+        # What the server prepares at its start has given up by then: nothing mends it meanwhile.
+        wait_until(lambda: "scriptenv: the kernel could not be prepared" in log_of(lab))
         lab.rename("a.ipynb", "b.ipynb")
         assert (folder / "b.ipynb").exists()
-        environments_folder.unlink()
-        (home.path / "elsewhere").rename(environments_folder)
+        wait_until(lambda: "could not follow a rename" in log_of(lab))
+        assert not environment_of(folder / "b.ipynb").exists()
+
+        building.unlink()
         lab.rename("b.ipynb", "a.ipynb")
+        assert environment_of(old).exists()
         assert lab.kernelspecs()
