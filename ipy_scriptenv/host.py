@@ -3,8 +3,7 @@
 A kernel writes one request to standard input and keeps it open; events come on standard output,
 the last is ``done`` or ``error``. When standard input closes, the work is stopped: uv is ended,
 then this process ends. ``--tool ENVIRONMENT pip|uv ARGUMENTS`` serves the commands of those names
-that stand on a kernel's ``PATH``. ``--spare`` is for a kernel that is about to ask: what a sync
-needs is loaded before the request comes.
+that stand on a kernel's ``PATH``.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from ipy_scriptenv.uv import Event, ignore
 if TYPE_CHECKING:
     from ipy_scriptenv.environments import Synced
 
-__all__ = ["main"]
+__all__ = ["end", "main", "serve"]
 
 _SPARE_SECONDS = 120.0
 """How long a host waits that was started before it is needed."""
@@ -53,15 +52,24 @@ _PROTOCOLS = (1,)
 
 
 def main() -> int:
-    """Serve one request; give the exit code."""
+    """Do what the command line says; give the exit code."""
     words = sys.argv[1:]
-    heed_signals()
     if words[:1] == ["--tool"]:
         from ipy_scriptenv.environments import tools
 
+        heed_signals()
         return tools.run_tool(Path(words[1]), words[2], words[3:])
-    line = _awaited_line() if words[:1] == ["--spare"] else sys.stdin.readline()
-    if words and not line:
+    return serve()
+
+
+def serve(*, is_spare: bool = False) -> int:
+    """Serve one request; give the exit code.
+
+    :param is_spare: whether the request may be long in coming, or never come
+    """
+    heed_signals()
+    line = _awaited_line() if is_spare else sys.stdin.readline()
+    if is_spare and not line:
         return 0
     cancel = Cancel()
     # What a verb prints is caught, and its steps are told meanwhile.
@@ -284,7 +292,7 @@ def _done(synced: Synced, *, exact: bool) -> dict[str, Any]:
     }
 
 
-def _end(code: int) -> NoReturn:
+def end(code: int) -> NoReturn:
     """End this process, without taking apart what was loaded: a cell waits for its end."""
     for thread in threading.enumerate():
         if not thread.daemon and thread is not threading.main_thread():
@@ -297,4 +305,4 @@ def _end(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _end(main())
+    end(main())

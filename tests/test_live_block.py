@@ -580,7 +580,7 @@ def workers(environment: Path) -> list[psutil.Process]:
         is_uv = process.info["name"] == "uv" and variables.get("VIRTUAL_ENV") == str(environment)
         is_build = process.info["name"] == "uv" and any(environment.name in word for word in words)
         is_ours = variables.get("SCRIPTENV_HOME") == os.environ["SCRIPTENV_HOME"]
-        is_host = "ipy_scriptenv.host" in words and "--spare" not in words
+        is_host = "ipy_scriptenv.host" in words
         if is_uv or is_build or (is_host and is_ours):
             found.append(process)
     return found

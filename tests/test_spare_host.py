@@ -11,7 +11,15 @@ import psutil
 import pytest
 
 from tests.conftest import Home
-from tests.kernels import Kernel, block, opened, unasked, wait_until, write_notebook
+from tests.kernels import (
+    Kernel,
+    block,
+    environment_of,
+    opened,
+    unasked,
+    wait_until,
+    write_notebook,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +32,7 @@ def spares(kernel: Kernel) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(kernel.pid).children():
         with contextlib.suppress(psutil.Error):
-            if "--spare" in child.cmdline():
+            if "ipy_scriptenv.spare" in child.cmdline():
                 found.append(child)
     return found
 
@@ -37,6 +45,12 @@ def has_ended(process: psutil.Process) -> bool:
         return True
 
 
+def is_known_to_uv(environment: Path) -> bool:
+    """Say whether uv has asked an environment's interpreter about itself, and kept the answer."""
+    kept = Path(os.environ["UV_CACHE_DIR"]).glob("interpreter-v*/*/*.msgpack")
+    return any(bytes(environment) in each.read_bytes() for each in kept)
+
+
 def waiting(kernel: Kernel) -> psutil.Process:
     return wait_until(lambda: spares(kernel), what="a host that waits")[0]
 
@@ -46,6 +60,8 @@ def test_the_first_cell_asks_the_host_that_waits_and_the_next_change_another(
 ) -> None:
     with opened(offline_home, path) as kernel:
         first = waiting(kernel)
+        environment = environment_of(offline_home, path)
+        wait_until(lambda: is_known_to_uv(environment), what="uv, which gets to know the Python")
         done = kernel.execute("import alpha; print(alpha.__version__)")
         assert done.shown_text.strip() == "1.0"
         assert has_ended(first)

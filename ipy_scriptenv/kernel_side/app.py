@@ -43,7 +43,7 @@ def run(
     :param initial: the environment variables before this kernel set its own
     """
     streams = replace.keep_streams()
-    spare = Spare(initial, home)
+    spare = Spare(initial, environment)
     completion = Completion(
         environment=environment,
         home=home,

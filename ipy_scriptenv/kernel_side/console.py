@@ -46,7 +46,7 @@ def main(environment: str, layer: str, arguments: list[str]) -> None:
         record=record,
         packages=imports.Packages(environment, layer or None),
         lock=live.hold(environment, home, record["kernel"]),
-        spare=spare.Spare(initial, home),
+        spare=spare.Spare(initial, environment),
     )
     completion.fresh = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,12 @@ class Spare:
     was started with the variables that a new host would get.
 
     :param initial: the environment variables that this kernel was started with
+    :param environment: path of the environment that it will be asked about
     """
 
-    def __init__(self, initial: Mapping[str, str], home: str) -> None:
+    def __init__(self, initial: Mapping[str, str], environment: str) -> None:
         self.initial = initial
-        self._home = home
+        self._environment = environment
         self._turn = threading.Lock()
         self._timer: threading.Timer | None = None
         self._process: subprocess.Popen[str] | None = None
@@ -48,6 +50,7 @@ class Spare:
     def _start(self, record: dict[str, Any]) -> None:
         from . import hosts
 
+        home = os.path.dirname(os.path.dirname(self._environment))
         with self._turn:
             if self._timer is None or (self._process and self._process.poll() is None):
                 return
@@ -55,7 +58,9 @@ class Spare:
                 # One that cannot be started is told when it is needed.
                 with contextlib.suppress(OSError):
                     self._python, self._variables = python, hosts.variables(self.initial)
-                    self._process = hosts.start(python, self._home, self._variables, "--spare")
+                    self._process = hosts.start(
+                        python, home, self._variables, spare_for=self._environment
+                    )
 
     def take(self, python: str, wanted: Mapping[str, str]) -> subprocess.Popen[str] | None:
         """Give the one that waits, if it is what is wanted; it is the caller's then."""
