@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipy_scriptenv import environments, settings
 from ipy_scriptenv.environments import Choosing, Context, Pin
@@ -15,7 +17,13 @@ from ipy_scriptenv.files import require_place, rewrite, write_output
 from ipy_scriptenv.identity import kernelspec_name
 from ipy_scriptenv.record import Source
 
+if TYPE_CHECKING:
+    from nbclient import NotebookClient
+
 __all__ = ["Outcome", "execute"]
+
+_ATTEMPTS = 2
+"""Kernels that are started at most: another process may take a port of one before it is there."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -98,16 +106,20 @@ def execute(
     # What cells do from now on is theirs to tell.
     context.on_event({"event": "done"})
     data, notebook = _read(path)
-    client = NotebookClient(
-        notebook,
-        kernel_name=kernelspec_name(started.name),
-        timeout=None,
-        resources={"metadata": {"path": str(path.parent)}},
-        on_cell_executed=_shower(show),
-    )
-    client.create_kernel_manager().transport_encryption = "auto"
+
+    def new_client() -> NotebookClient:
+        client = NotebookClient(
+            notebook,
+            kernel_name=kernelspec_name(started.name),
+            timeout=None,
+            resources={"metadata": {"path": str(path.parent)}},
+            on_cell_executed=_shower(show),
+        )
+        client.create_kernel_manager().transport_encryption = "auto"
+        return client
+
     try:
-        error = _ran(client, strict=strict)
+        error = _ran(new_client, strict=strict)
     except (EngineFailed, Interrupted, KeyboardInterrupt):
         if output is not None and _count_of_run(notebook):
             # What hours have given is not lost with the kernel.
@@ -126,14 +138,37 @@ def execute(
     )
 
 
-def _ran(client: Any, *, strict: bool) -> str | None:
+class _NeverReadyError(Exception):
+    """A kernel ended before it was ready, so no cell has run."""
+
+
+def _ran(new_client: Callable[[], NotebookClient], *, strict: bool) -> str | None:
     """Run all cells; give what the one said that failed, without its colours.
 
     :raises EngineFailed: if the kernel ended meanwhile
     :raises Interrupted: if a signal asked for it
     """
+    failure = None
+    for _ in range(_ATTEMPTS):
+        try:
+            return _run(new_client(), strict=strict)
+        except _NeverReadyError as error:
+            failure = error.__cause__
+    msg = f"The kernel ended before it could run a cell: {failure!r}"
+    hint = "What it printed tells why; `jupyter scriptenv doctor` looks for what is broken."
+    raise EngineFailed(msg, hint=hint) from failure
+
+
+def _run(client: NotebookClient, *, strict: bool) -> str | None:
+    """Run all cells, in one kernel.
+
+    :raises _NeverReadyError: if there came to be none
+    """
     from nbclient.exceptions import CellExecutionError
 
+    is_ready = threading.Event()
+    client.on_notebook_start = lambda **_: is_ready.set()
+    patience_ends = time.monotonic() + client.startup_timeout
     try:
         client.execute(env=_kernel_environment(strict=strict))
     except CellExecutionError as failure:
@@ -144,6 +179,10 @@ def _ran(client: Any, *, strict: bool) -> str | None:
         if getattr(client, "_async_cleanup_kernel_future", None) is not None:
             # nbclient takes SIGINT and SIGTERM: it ends the kernel, then stumbles over that.
             raise Interrupted("The run of the notebook was interrupted.") from failure
+        if not is_ready.is_set() and time.monotonic() < patience_ends:
+            # What nbclient cleans up at the end of this process stumbles where there is nothing.
+            client.create_kernel_manager()
+            raise _NeverReadyError from failure
         # nbclient has many ways to say that a kernel ended: errors of its own, assertions.
         msg = f"The kernel ended while the notebook ran: {failure!r}"
         raise EngineFailed(msg) from failure

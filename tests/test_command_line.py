@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client.connect import LocalPortCache
 
 from ipy_scriptenv import __version__, cli, environments
 from ipy_scriptenv.environments import EPHEMERAL, Context
@@ -402,6 +404,28 @@ def test_execute_keeps_what_ran_before_the_kernel_ended(run: Run, notebook: Path
     assert found.code == 1
     assert "The kernel ended" in found.err
     assert executed(output).cells[0].outputs[0].text == "first\n"
+
+
+def test_execute_starts_its_kernel_again_where_a_port_was_taken_meanwhile(
+    run: Run, notebook: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the choice of the ports and the kernel's start, another program was quicker."""
+    write_cells(notebook, code("print('ran')"))
+    find, found, for_one = LocalPortCache.find_available_port, 0, 5
+
+    def find_or_lose(cache: LocalPortCache, ip: str) -> int:
+        nonlocal found
+        found += 1
+        return taken if found in lost else find(cache, ip)
+
+    monkeypatch.setattr(LocalPortCache, "find_available_port", find_or_lose)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken, lost = server.getsockname()[1], {1}
+        assert run("execute", notebook).out == "ran\n"
+        found, lost = 0, {1, 1 + for_one}
+        failed = run("execute", notebook)
+    assert failed.code == 1
+    assert "ended before it could run a cell" in failed.err
 
 
 def test_execute_runs_nothing_where_its_output_could_not_be_written(
