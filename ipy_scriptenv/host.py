@@ -3,7 +3,8 @@
 A kernel writes one request to standard input and keeps it open; events come on standard output,
 the last is ``done`` or ``error``. When standard input closes, the work is stopped: uv is ended,
 then this process ends. ``--tool ENVIRONMENT pip|uv ARGUMENTS`` serves the commands of those names
-that stand on a kernel's ``PATH``.
+that stand on a kernel's ``PATH``. ``--spare ENVIRONMENT`` is for a kernel that is about to ask:
+what a sync needs is loaded before the request comes.
 """
 
 from __future__ import annotations
@@ -42,36 +43,32 @@ from ipy_scriptenv.uv import Event, ignore
 if TYPE_CHECKING:
     from ipy_scriptenv.environments import Synced
 
-__all__ = ["end", "main", "serve"]
+__all__ = ["main"]
 
 _SPARE_SECONDS = 120.0
 """How long a host waits that was started before it is needed."""
+
+_LEISURE = 0.2
+"""Seconds without a request after which there is time for what makes its answer quicker."""
 
 _PROTOCOLS = (1,)
 """The protocols that this version understands: the present one and the one before."""
 
 
 def main() -> int:
-    """Do what the command line says; give the exit code."""
+    """Serve one request; give the exit code."""
     words = sys.argv[1:]
+    heed_signals()
     if words[:1] == ["--tool"]:
         from ipy_scriptenv.environments import tools
 
-        heed_signals()
         return tools.run_tool(Path(words[1]), words[2], words[3:])
-    return serve()
-
-
-def serve(*, is_spare: bool = False) -> int:
-    """Serve one request; give the exit code.
-
-    :param is_spare: whether the request may be long in coming, or never come
-    """
-    heed_signals()
-    line = _awaited_line() if is_spare else sys.stdin.readline()
-    if is_spare and not line:
-        return 0
     cancel = Cancel()
+    is_spare = words[:1] == ["--spare"]
+    line = _awaited_line(Path(words[1]), cancel) if is_spare else sys.stdin.readline()
+    if is_spare and not line:
+        cancel.set()
+        return 0
     # What a verb prints is caught, and its steps are told meanwhile.
     tell = partial(_tell, sys.stdout, cancel)
     interrupted = Interrupted("Completing the environment was interrupted.")
@@ -92,15 +89,30 @@ def serve(*, is_spare: bool = False) -> int:
     return 0
 
 
-def _awaited_line() -> str:
-    """Load what a sync needs, then wait for a request, but not for ever."""
+def _awaited_line(environment: Path, cancel: Cancel) -> str:
+    """Load what a sync needs, then wait for a request, but not for ever.
+
+    Where none comes at once, uv gets to know the environment's interpreter, which it starts for
+    that: half of its first call's time. For a cell that waits it would not be quicker.
+    """
     timer = threading.Timer(_SPARE_SECONDS, os._exit, (0,))
     timer.daemon = True
     timer.start()
     _ = environments.sync, environments.Asker
+    meeting = threading.Timer(_LEISURE, _make_known, (environment, cancel))
+    meeting.daemon = True
+    meeting.start()
     line = sys.stdin.readline()
     timer.cancel()
+    meeting.cancel()
     return line
+
+
+def _make_known(environment: Path, cancel: Cancel) -> None:
+    """Have uv know the interpreter; what is wrong with it is told where it matters."""
+    context = Context(store=Store(environment.parent.parent), cancel=cancel)
+    with contextlib.suppress(ScriptEnvError):
+        context.uv().meet(environment)
 
 
 def _error(error: ScriptEnvError) -> dict[str, Any]:
@@ -292,7 +304,7 @@ def _done(synced: Synced, *, exact: bool) -> dict[str, Any]:
     }
 
 
-def end(code: int) -> NoReturn:
+def _end(code: int) -> NoReturn:
     """End this process, without taking apart what was loaded: a cell waits for its end."""
     for thread in threading.enumerate():
         if not thread.daemon and thread is not threading.main_thread():
@@ -305,4 +317,4 @@ def end(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    end(main())
+    _end(main())

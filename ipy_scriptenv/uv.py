@@ -13,16 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ipy_scriptenv import processes, settings
 from ipy_scriptenv.errors import EngineFailed, Interrupted, ScriptEnvError
+from ipy_scriptenv.locks import Held
 from ipy_scriptenv.processes import Cancel, Finished
 from ipy_scriptenv.uv_output import Change, Event, event_of, failure, report_of
 from ipy_scriptenv.venvs import environment_python, is_environment
-
-if TYPE_CHECKING:
-    from ipy_scriptenv.locks import Held
 
 __all__ = [
     "Change",

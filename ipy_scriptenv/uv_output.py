@@ -19,7 +19,7 @@ from ipy_scriptenv.errors import (
     ResolutionFailed,
     ScriptEnvError,
 )
-from ipy_scriptenv.kernel_side.credentials import without_credentials
+from ipy_scriptenv.metadata import without_credentials
 
 __all__ = ["Change", "Event", "Report", "event_of", "failure", "report_of"]
 

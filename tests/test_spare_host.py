@@ -32,7 +32,7 @@ def spares(kernel: Kernel) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(kernel.pid).children():
         with contextlib.suppress(psutil.Error):
-            if "ipy_scriptenv.spare" in child.cmdline():
+            if "--spare" in child.cmdline():
                 found.append(child)
     return found
 

@@ -148,17 +148,13 @@ def _ask_one(
     return answer, heard
 
 
-def start(
-    python: str, home: str, environ: Mapping[str, str], *, spare_for: str | None = None
-) -> subprocess.Popen[str]:
+def start(python: str, home: str, environ: Mapping[str, str], *words: str) -> subprocess.Popen[str]:
     """Start a host, which waits for one request.
 
-    :param spare_for: path of the environment of a kernel that will ask later, if at all
     :raises OSError: if that interpreter cannot be run
     """
-    module = ["ipy_scriptenv.host"] if spare_for is None else ["ipy_scriptenv.spare", spare_for]
     process = subprocess.Popen(
-        [python, "-P", "-m", *module],
+        [python, "-P", "-m", "ipy_scriptenv.host", *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

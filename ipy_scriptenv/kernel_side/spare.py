@@ -59,7 +59,7 @@ class Spare:
                 with contextlib.suppress(OSError):
                     self._python, self._variables = python, hosts.variables(self.initial)
                     self._process = hosts.start(
-                        python, home, self._variables, spare_for=self._environment
+                        python, home, self._variables, "--spare", self._environment
                     )
 
     def take(self, python: str, wanted: Mapping[str, str]) -> subprocess.Popen[str] | None:

@@ -125,7 +125,7 @@ def our_processes(home: Path) -> set[int]:
     for process in psutil.process_iter():
         try:
             told = process.environ().get("SCRIPTENV_HOME")
-            waits = "ipy_scriptenv.spare" in process.cmdline()
+            waits = "--spare" in process.cmdline()
         except psutil.Error:
             continue
         if told == str(home) and process.pid != os.getpid() and not waits:
