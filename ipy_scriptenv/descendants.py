@@ -48,11 +48,16 @@ def end(mark: str) -> None:
 def _end(mark: str, grace: float) -> None:
     import psutil  # most processes end well
 
-    began, asked = time.monotonic(), set()
-    while (found := _marked(mark)) and (waited := time.monotonic() - began) < grace + _GRACE:
+    began, forced, asked = time.monotonic(), None, set()
+    while found := _marked(mark):
+        now = time.monotonic()
+        if forced is None and now - began >= grace:
+            forced = now
+        elif forced is not None and now - forced >= _GRACE:
+            return
         for process in found:
             with contextlib.suppress(psutil.Error):
-                if waited >= grace:
+                if forced is not None:
                     process.kill()
                 elif process not in asked:
                     asked.add(process)
