@@ -123,12 +123,14 @@ def running_kernels(folder: Path) -> list[RunningKernel]:
     """List the kernels whose live locks in *folder* are held; files of dead ones are removed.
 
     Not at once: what a kernel that died young has told is still asked for (:func:`became_ready`).
+    The folder's time stays that of the last kernel: to look is not to use.
     """
-    found = []
+    found, gone = [], set()
     if folder.is_symlink():
         msg = f"`{folder}` is a link; folders of ours never are."
         raise PermissionRefused(msg, hint="Remove it.")
     try:
+        before = folder.stat()
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
         return []
@@ -146,10 +148,15 @@ def running_kernels(folder: Path) -> list[RunningKernel]:
                 if time.time() - os.fstat(descriptor).st_mtime > _REMEMBERED:
                     with contextlib.suppress(OSError):
                         path.unlink()
+                        gone.add(name)
                 continue
             found.append(_running(name, _told(path)))
         finally:
             os.close(descriptor)
+    if gone and not found:
+        with contextlib.suppress(OSError):
+            if set(os.listdir(folder)) <= set(names):
+                os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
     return found
 
 
