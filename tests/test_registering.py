@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
 from ipy_scriptenv import environments
 from ipy_scriptenv.environments import Context
+from ipy_scriptenv.environments.superfluous import is_dead
 from ipy_scriptenv.kernels import specs
 from ipy_scriptenv.layout import CHANGING
+from ipy_scriptenv.store import Store
 from tests.conftest import Home
 from tests.kernels import kernelspec_of, launched, made, opened, prefix, started
 from tests.lifecycle import (
@@ -154,6 +157,35 @@ def test_the_sweep_removes_the_kernelspec_of_a_source_that_is_gone(
     start(write_script(script, "alpha<2"))  # it was deleted by mistake, and came back
     assert kernelspecs(home) == {kernelspec_of(stays), kernelspec_of(script)}
     assert state_of(script) == "in-sync"
+
+
+def test_the_sweep_spares_an_environment_that_is_out_of_sight_while_it_is_replaced(
+    home: Home, script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync(script)
+    looked, replaced, swept = Event(), Event(), list[set[str]]()
+
+    def look_and_pause(store: Store, spec: specs.Spec) -> bool:
+        found = is_dead(store, spec)
+        looked.set()
+        replaced.wait(60)
+        return found
+
+    def rename_late(path: Path, target: Path) -> Path:
+        if path.name.startswith(".building-"):
+            sweeper.start()
+            looked.wait(60)
+        return rename(path, target)
+
+    sweeper = Thread(target=lambda: swept.append(sweep()))
+    rename = Path.rename
+    monkeypatch.setattr("ipy_scriptenv.environments.removing.is_dead", look_and_pause)
+    monkeypatch.setattr(Path, "rename", rename_late)
+    sync(write_script(script, "beta"))
+    replaced.set()
+    sweeper.join()
+    assert swept == [set()]
+    assert kernelspecs(home) == {kernelspec_of(script)}
 
 
 def test_what_stands_in_a_source_s_place_is_not_waited_for(home: Home, script: Path) -> None:

@@ -120,10 +120,18 @@ def sweep_kernelspecs(context: Context) -> list[EnvironmentName]:
         if count >= _SWEEP_LEAST and time.monotonic() > end:
             break
         with contextlib.suppress(ScriptEnvError, OSError):
-            if is_dead(context.store, spec) and not running_kernels(context.store.live(spec.name)):
-                specs.unregister(spec.name, trash=context.store.building)
+            if is_dead(context.store, spec) and _swept(context.store, spec):
                 removed.append(spec.name)
     return removed
+
+
+def _swept(store: Store, spec: specs.Spec) -> bool:
+    """Remove a kernelspec, unless its environment was only out of sight while it is replaced."""
+    with exclusive(store.lock(spec.environment.name), timeout=0):
+        if not is_dead(store, spec) or running_kernels(store.live(spec.name)):
+            return False
+        specs.unregister(spec.name, trash=store.building)
+        return True
 
 
 def _deleted(context: Context, name: EnvironmentName, *, source: str | None) -> Item:
@@ -154,8 +162,10 @@ def _remove(item: Item, context: Context, *, everything: bool) -> bool:
             )
         case ItemKind.KERNELSPEC:
             name = EnvironmentName(item.name.removeprefix("scriptenv-"))
-            still = is_still_superfluous(item, store, everything=everything)
-            return still and specs.unregister(name, trash=context.store.building, retitle=False)
+            # An environment is out of sight for a moment while it is replaced.
+            with exclusive(store.lock(name), timeout=0):
+                still = is_still_superfluous(item, store, everything=everything)
+                return still and specs.unregister(name, trash=store.building, retitle=False)
         case ItemKind.LAYER | ItemKind.KERNEL_SIDE:
             is_layer = item.kind is ItemKind.LAYER
             guard = f"layer-{item.name}" if is_layer else KERNEL_SIDE
