@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from ipy_scriptenv import descendants
+from ipy_scriptenv.kernel_side.pipes import join_reader
 
 __all__ = [
     "Cancel",
@@ -143,7 +144,7 @@ class _Reader:
 
         A child that outlives it may hold the stream open: that is not waited for.
         """
-        self._thread.join(_LAST_WORDS)
+        join_reader(self._thread, self._stream, patience=_LAST_WORDS)
         if not self._thread.is_alive():
             self._stream.close()
         return "".join(self._lines)

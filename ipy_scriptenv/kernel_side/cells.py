@@ -103,6 +103,8 @@ def _stream(argv: Sequence[str], variables: Mapping[str, str], text: str | None)
     """
     import subprocess
 
+    from .pipes import join_reader
+
     process = subprocess.Popen(
         list(argv),
         stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
@@ -114,13 +116,13 @@ def _stream(argv: Sequence[str], variables: Mapping[str, str], text: str | None)
     )
     heard: queue.Queue[tuple[str, str]] = queue.Queue()
     readers = [
-        threading.Thread(target=_read, args=(stream, name, heard), daemon=True)
+        (threading.Thread(target=_read, args=(stream, name, heard), daemon=True), stream)
         for name, stream in (("stdout", process.stdout), ("stderr", process.stderr))
     ]
-    if text is not None:
-        readers.append(threading.Thread(target=_write, args=(process.stdin, text), daemon=True))
-    for thread in readers:
+    for thread, _ in readers:
         thread.start()
+    if text is not None:
+        threading.Thread(target=_write, args=(process.stdin, text), daemon=True).start()
     try:
         while process.poll() is None:
             _show(heard, _POLL)
@@ -128,8 +130,8 @@ def _stream(argv: Sequence[str], variables: Mapping[str, str], text: str | None)
         _end(process, heard)
         raise
     finally:
-        for thread in readers:
-            thread.join(_LAST_WORDS)
+        for thread, stream in readers:
+            join_reader(thread, stream, patience=_LAST_WORDS)
         _show_rest(heard)
     return process.returncode
 
