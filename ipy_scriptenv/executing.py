@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +83,6 @@ def execute(
     :raises SourceChanged: if *output* is the notebook, and somebody saved it meanwhile
     :raises ScriptEnvError: if no kernel can run there
     """
-    import nbformat
     from nbclient import NotebookClient
 
     path = Path(source.path or "")
@@ -112,6 +112,8 @@ def execute(
             notebook,
             kernel_name=kernelspec_name(started.name),
             timeout=None,
+            # Of outputs that come later than that after a cell's end, the rest is lost.
+            iopub_timeout=60,
             resources={"metadata": {"path": str(path.parent)}},
             on_cell_executed=_shower(show),
         )
@@ -123,12 +125,12 @@ def execute(
     except (EngineFailed, Interrupted, KeyboardInterrupt):
         if output is not None and _count_of_run(notebook):
             # What hours have given is not lost with the kernel.
-            _write(nbformat.writes(notebook), output, notebook=path, read=data)
+            _write(_text(notebook), output, notebook=path, read=data)
         raise
     if error is not None and show is not None:
         show(error.rstrip() + "\n")
     if output is not None:
-        _write(nbformat.writes(notebook), output, notebook=path, read=data)
+        _write(_text(notebook), output, notebook=path, read=data)
     return Outcome(
         notebook=path,
         output=None if output is None else output.absolute(),
@@ -219,6 +221,15 @@ def _kernel_environment(*, strict: bool) -> dict[str, str]:
     return {name: value for name, value in variables.items() if name not in outer}
 
 
+def _text(notebook: Any) -> str:
+    """Give the executed notebook's text, each stream in one piece."""
+    import nbformat
+
+    for cell in _code_cells(notebook):
+        cell.outputs = _joined(cell.outputs)
+    return str(nbformat.writes(notebook))
+
+
 def _write(text: str, output: Path, *, notebook: Path, read: bytes) -> None:
     """Write the executed notebook, whole or not at all.
 
@@ -241,12 +252,25 @@ def _shower(show: Callable[[str], None] | None) -> Callable[..., None]:
     def shown(cell: Any, **_more: Any) -> None:
         if show is None:
             return
-        for given in cell.get("outputs", ()):
+        for given in _joined(cell.get("outputs", ())):
             text = given.get("text") or given.get("data", {}).get("text/plain")
             if text and given["output_type"] != "error":
                 show(text if text.endswith("\n") else text + "\n")
 
     return shown
+
+
+def _joined(outputs: Iterable[Any]) -> list[Any]:
+    """Put pieces of one stream together: a kernel sends what is printed as time passes."""
+    joined: list[Any] = []
+    for output in outputs:
+        stream = output.get("name")  # no other output has one
+        if joined and stream is not None and joined[-1].get("name") == stream:
+            joined[-1] = copy.copy(joined[-1])
+            joined[-1]["text"] += output["text"]
+        else:
+            joined.append(output)
+    return joined
 
 
 def _code_cells(notebook: Any) -> list[Any]:

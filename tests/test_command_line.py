@@ -326,6 +326,7 @@ def test_execute_runs_a_notebook_in_its_own_environment(run: Run, notebook: Path
         nbformat.v4.new_markdown_cell("# Title"),
         code(commented('dependencies = ["alpha<2"]')),
         code("import alpha, sys, os\nprint(alpha.__version__, sys.prefix, os.getcwd())"),
+        code("import time\nprint('in', end='', flush=True)\ntime.sleep(0.5)\nprint(' pieces')"),
     )
     before = notebook.read_bytes()
     found = run("execute", notebook, "--json")
@@ -334,7 +335,7 @@ def test_execute_runs_a_notebook_in_its_own_environment(run: Run, notebook: Path
         "schema": 1,
         "notebook": str(notebook),
         "output": None,
-        "cells": 2,
+        "cells": 3,
         "failed_cell": None,
         "error": None,
     }
@@ -345,9 +346,9 @@ def test_execute_runs_a_notebook_in_its_own_environment(run: Run, notebook: Path
     shown = run("execute", notebook, "-o", output)
     assert (shown.code, notebook.read_bytes()) == (0, before)
     expected = f"1.1 {environment_of(notebook)} {notebook.parent}\n"
-    assert shown.out == expected
-    (stream,) = executed(output).cells[2].outputs
-    assert stream.text == expected
+    assert shown.out == f"{expected}in pieces\n"
+    told = [[each.text for each in cell.outputs] for cell in executed(output).cells[2:]]
+    assert told == [[expected], ["in pieces\n"]]
     assert executed(output).cells[1].outputs == []
 
 
