@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import hosts
-from .failing import host_ended, without_host
+from .failing import host_ended, interrupted, without_host
 
 if TYPE_CHECKING:
     from .completing import Completion
@@ -50,7 +50,7 @@ def ask(
             spare=completion.spare,
         )
     except hosts.HostEnded as ended:
-        raise host_ended(str(ended)) from None
+        raise (interrupted() if cancelled() else host_ended(str(ended))) from None
     except hosts.HostGone as gone:
         return _without_host(completion, request, str(gone))
     has_changed = answer["event"] == "done" and request["op"] in _CHANGING
