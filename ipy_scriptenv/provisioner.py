@@ -196,7 +196,10 @@ class ScriptEnvProvisioner(Delegating):
             return self._explain(error, source)
         self._started, self._watched = started, True
         self._hand_on(started)
-        threading.Thread(target=_keep_picker_true, args=(self.log,), daemon=True).start()
+        looking = threading.Thread(
+            target=_keep_picker_true, args=(Context(), self.log), daemon=True
+        )
+        looking.start()
         variables = {"SCRIPTENV_PREPARED": "1"}
         return _Launch(argv=started.argv, variables=variables, curve=started.curve)
 
@@ -233,10 +236,10 @@ class ScriptEnvProvisioner(Delegating):
         return launch
 
 
-def _keep_picker_true(log: Any) -> None:
+def _keep_picker_true(context: Context, log: Any) -> None:
     """Clear the picker of sources that are gone, while the kernel starts."""
     try:
-        environments.sweep_kernelspecs(Context())
+        environments.sweep_kernelspecs(context)
     except (ScriptEnvError, OSError) as error:
         log.warning("scriptenv: %s", error)
 
