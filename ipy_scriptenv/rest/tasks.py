@@ -41,7 +41,7 @@ _MOST_KNOWN = 200
 _REMEMBERED = 600.0
 """Seconds that an ended task is known: a page may be loaded anew, and ask what became of it."""
 
-_FAREWELL = 5.0
+_FAREWELL = 15.0
 """Seconds that the end of the server waits for the tasks that it has cancelled, together."""
 
 
