@@ -33,6 +33,7 @@ from ipy_scriptenv.uv import Uv
 from tests.index.build import build_index
 from tests.jupyter_server import JupyterServer, running_lab
 from tests.kernels import block
+from tests.ports import ports_of_this_worker
 from tests.stage import BASE, HOST, pretend_layer, write_notebook
 from tests.web_index import WebIndex, serving, use_web_index
 
@@ -154,6 +155,13 @@ class _Scheduling(LoadFileScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
     """Say who runs what."""
     return _Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_ports() -> Iterator[None]:
+    """Have the kernels of this process use ports that nobody else is given meanwhile."""
+    with ports_of_this_worker():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -111,6 +111,9 @@ class Execution:
                 if clear_at_next:
                     shown.clear()
                     clear_at_next = False
+                if kind == "stream" and shown and shown[-1].get("name") == content["name"]:
+                    # A line may come in two pieces; front ends put them together, too.
+                    content = {**content, "text": shown.pop()["text"] + content["text"]}
                 shown.append({"msg_type": kind, **content})
         return shown
 
@@ -481,8 +484,8 @@ def running_lab(root: Path, *options: str) -> Iterator[JupyterServer]:
     root.mkdir(parents=True, exist_ok=True)
     runtime = Path(os.environ["JUPYTER_RUNTIME_DIR"])
     runtime.mkdir(parents=True, exist_ok=True)
-    log = runtime / "server.log"
     token = secrets.token_hex(16)
+    log = runtime / f"server-{token[:8]}.log"  # two may run in one home
     command = [
         program,
         "--no-browser",
@@ -530,7 +533,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the server, which ends its kernels, and make sure of it."""
     process.terminate()
     try:
-        process.wait(timeout=30)
+        process.wait(timeout=60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -164,7 +164,7 @@ def wheel(folder: Path, distribution: Distribution) -> Path:
 
 
 def wait_until(
-    question: Callable[[], _Value], *, timeout: float = 30.0, what: str = "it"
+    question: Callable[[], _Value], *, timeout: float = PATIENCE, what: str = "it"
 ) -> _Value:
     """Ask again until the answer is true, and give it.
 
@@ -252,7 +252,17 @@ class Kernel:
         """
         assert self.manager is not None
         self.manager.restart_kernel(**more)
-        self.wait_until_ready()
+        try:
+            self.wait_until_ready()
+        except PortTaken:
+            # A restart keeps the ports, which are nobody's until the new process has them.
+            self.client.stop_channels()
+            self.manager.cleanup_connection_file()
+            self.manager.provisioner.ports_cached = False  # type: ignore[union-attr]
+            self.manager.restart_kernel(**more)
+            self.client = self.manager.client(session=self.client.session)
+            self.client.start_channels()
+            self.wait_until_ready()
 
     def wait_until_ready(self, timeout: float = PATIENCE) -> Json:
         """Ask for the kernel's information until shell and iopub both answer; give it.
@@ -506,10 +516,11 @@ def started(
             manager.start_kernel(stdout=file, stderr=file, **options)
             client = manager.client()
             client.start_channels()
+            kernel = Kernel(client, log=log, manager=manager)
             try:
-                yield Kernel(client, log=log, manager=manager)
+                yield kernel
             finally:
-                client.stop_channels()
+                kernel.client.stop_channels()
                 manager.shutdown_kernel(now=kill)
                 manager.cleanup_resources()
 

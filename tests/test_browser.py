@@ -108,7 +108,8 @@ def test_the_launcher_shows_one_card_that_opens_a_notebook_in_its_own_environmen
     assert card.count() == 1
     logo = card.locator("img")
     assert "kernelspecs/scriptenv/logo" in (logo.get_attribute("src") or "")
-    assert logo.evaluate("image => image.complete && image.naturalWidth > 0")
+    # It is loaded after its card is there.
+    assert logo.evaluate("image => image.decode().then(() => image.naturalWidth > 0)")
 
     card.click()
     notebook = Notebook(page=page, lab=lab, path="Untitled.ipynb")

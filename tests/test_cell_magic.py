@@ -15,7 +15,7 @@ from traitlets.config import Config
 
 from ipy_scriptenv.kernel_side.cells import ScriptFailed, run_line
 from tests.conftest import Home
-from tests.kernels import block, environment_of, opened, pip_list, wait_until
+from tests.kernels import block, environment_of, opened, pip_list, unasked, wait_until
 from tests.stage import block_of, commented, write_notebook, write_script
 
 SLOW = """
@@ -24,6 +24,12 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
 print("begun", os.getpid(), child.pid, "to be continued", end="", flush=True)
 time.sleep(300)
 """
+
+PATIENT = """
+import scriptenv_kernel.cells as cells
+cells._GRACE = cells._LAST_WORDS = 100.0
+"""
+"""Has a kernel wait for the last words of a script on a machine that is busy too."""
 
 
 def cell(*dependencies: str, code: str, line: str = "") -> str:
@@ -76,6 +82,7 @@ def test_a_cell_streams_and_an_interrupt_ends_all_that_it_started(
 ) -> None:
     notebook = write_notebook(tmp_path / "work" / "nb.ipynb", "1")
     with opened(offline_home, notebook) as kernel:
+        assert unasked(kernel, PATIENT) == ""
         request = kernel.send_code("%%scriptenv" + SLOW)
         kernel.wait_for_text(request, "to be continued")
         words = kernel.outputs(request).stdout.split()

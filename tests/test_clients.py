@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ BLOCK = '# /// script\n# dependencies = ["alpha<2"]\n# ///\n'
 ALPHA = f"{BLOCK}import alpha\nalpha.__version__"
 UNRESOLVABLE = '# /// script\n# dependencies = ["conflict-a", "conflict-b"]\n# ///\nprint("ran")'
 PREFIX = "import sys\nsys.prefix"
-PATIENCE = 60.0
+PATIENCE = 100.0
 """Seconds for one step of a client."""
 
 Outputs = list[list[str]]
@@ -51,7 +52,8 @@ def nothing_stays(home: Home) -> Iterator[None]:
     """Check that a test leaves neither environment nor kernelspec behind."""
     before = traces(home)
     yield
-    assert traces(home) == before
+    # What an earlier test has left may be swept meanwhile.
+    assert traces(home) <= before
 
 
 def traces(home: Home) -> set[str]:
@@ -78,13 +80,18 @@ def run_with_nbclient(path: Path, kernel_name: str) -> Outputs:
 
 
 def outputs(path: Path) -> Outputs:
-    """Give what a saved notebook shows below each code cell."""
+    """Give what a saved notebook shows below each code cell; a stream's pieces are one."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return [
-        [_text(output) for output in cell["outputs"]]
+        ["".join(map(_text, pieces)) for _, pieces in groupby(cell["outputs"], key=_stream)]
         for cell in cells
         if cell["cell_type"] == "code"
     ]
+
+
+def _stream(output: dict[str, Any]) -> object:
+    """Name the stream of an output; what is none stands alone."""
+    return output.get("name") or id(output)
 
 
 def _text(output: dict[str, Any]) -> str:
@@ -158,7 +165,7 @@ def test_a_notebook_that_runs_another_does_not_pass_its_own_name_on(
         assert prefix == repr(str(environment))
     else:
         assert "ephemeral-" in prefix
-    assert traces(home) == before
+    assert traces(home) <= before
 
 
 def test_a_client_that_names_the_source_gets_its_environment(tmp_path: Path) -> None:

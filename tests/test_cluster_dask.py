@@ -22,7 +22,7 @@ from tests.stage import BASE, write_project
 from tests.test_notebooks import NOTEBOOKS, run_all, text_of
 from tests.web_index import WebIndex, serving
 
-pytestmark = online
+pytestmark = [online, pytest.mark.timeout(400)]
 
 
 class Cluster:
@@ -46,7 +46,7 @@ class Cluster:
         self._start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
         # What it imports is compiled for the first time.
         self.address = wait_until(
-            partial(_address_in, file), timeout=90, what="the scheduler's address"
+            partial(_address_in, file), timeout=180, what="the scheduler's address"
         )
         self.add_worker()
 
@@ -215,7 +215,8 @@ def test_workers_have_what_a_notebook_has_and_nothing_else_of_them_changes(
             kernel,
             "def versions():\n    import local, toolz\n    return local.VERSION, toolz.__version__",
         )
-        asked = "print({*client.run(versions).values()})"
+        # A nanny gives up waiting for its new worker after half a minute.
+        asked = "client.wait_for_workers(1); print({*client.run(versions).values()})"
         assert shown(kernel, asked) == "{('1.0', '0.12.0')}\n"
         assert shown(kernel, "register(scriptenv_plugin()); print(pids())") == second
 

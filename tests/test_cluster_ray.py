@@ -18,7 +18,8 @@ from tests.kernels import online, opened, pip_list, wait_until
 from tests.stage import BASE
 from tests.test_notebooks import NOTEBOOKS, run_all, text_of
 
-pytestmark = online
+# Ray is installed and started, which alone takes most of a minute where much else goes on.
+pytestmark = [online, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
@@ -34,8 +35,11 @@ def environment(
     python = str(environment / "bin" / "python")
     needs = ["ray", "uv", "virtualenv"]
     subprocess.run([*uv, "pip", "install", "--python", python, *needs], check=True)
-    # Ray's sockets are in there, and their paths may not be long.
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+    # Ray's sockets are in there, and their paths may not be long. Its workers end a moment after
+    # it, and write there until then.
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", dir="/tmp", ignore_cleanup_errors=True
+    ) as folder:
         options = ["--node-ip-address", "127.0.0.1", "--port", "0", "--temp-dir", folder]
         options += ["--num-cpus", "1", "--object-store-memory", "80000000", "--block"]
         options += ["--include-dashboard", "false", "--disable-usage-stats"]
@@ -49,7 +53,7 @@ def environment(
         try:
             file = Path(folder, "ray_current_cluster")
             # Half a dozen servers start before it is told.
-            wait_until(lambda: file.is_file() and file.read_text(), timeout=90, what="its address")
+            wait_until(lambda: file.is_file() and file.read_text(), timeout=180, what="its address")
             monkeypatch.setenv("RAY_ADDRESS", file.read_text().strip())
             yield environment
         finally:

@@ -23,7 +23,7 @@ def test_a_console_is_ipython_in_the_environment_and_counts_as_one_of_its_kernel
         PROGRAM[0],
         [*PROGRAM[1:], *words],
         encoding="utf-8",
-        timeout=60,
+        timeout=100,
         cwd=str(lean_home.path),
         env={**os.environ, "TERM": "dumb"},
         dimensions=(50, 400),

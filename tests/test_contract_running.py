@@ -157,7 +157,7 @@ def test_locks_of_kernels_are_one_for_each_for_its_life_and_tell_process_layer_i
         assert {each["kernel"] for each in told().values()} == {layer}
         assert told()[first.pid]["imported"] == [ALPHA]
         assert told()[second.pid]["imported"] == []
-        request = second.send_code("import time\nprint('now', flush=True)\ntime.sleep(60)")
+        request = second.send_code("import time\nprint('now', flush=True)\ntime.sleep(1000)")
         second.wait_for_text(request, "now")
         assert told()[second.pid]["busy"] is True
         assert told()[first.pid]["busy"] is False
@@ -263,7 +263,7 @@ def test_restart_a_kernel_in_which_a_cell_runs_now_may_import_anything_at_any_mo
     environment = environment_of(offline_home, path)
     with opened(offline_home, path) as kernel:
         assert kernel.execute("x = 1").status == "ok"
-        request = kernel.send_code("import time\nprint('now', flush=True)\ntime.sleep(60)")
+        request = kernel.send_code("import time\nprint('now', flush=True)\ntime.sleep(1000)")
         kernel.wait_for_text(request, "now")
         write_notebook(path, block("alpha==1.1"))
         told = json.loads(call("sync", path, "--json").stdout)

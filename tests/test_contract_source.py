@@ -64,7 +64,7 @@ def test_which_source_1_and_3_none_of_the_two_reaches_another_kernel_by_way_of_t
         f"cell = nbformat.v4.new_code_cell({PREFIX!r})\n"
         "notebook = nbformat.v4.new_notebook(cells=[cell])\n"
         f"nbclient.NotebookClient(notebook, kernel_name={GENERIC!r}).execute()\n"
-        "print(notebook.cells[0].outputs[0]['text'], end='')\n"
+        "print(*(each['text'] for each in notebook.cells[0].outputs), sep='', end='')\n"
     )
     run = f"import subprocess\nsubprocess.check_output([{sys.executable!r}, '-c', {program!r}])"
     variables = {"JPY_SESSION_NAME": str(path), "SCRIPTENV_SOURCE": str(path)}
@@ -94,6 +94,11 @@ def test_which_source_2_the_kernelspec_s_also_if_the_file_is_gone(
     assert not environment_of(offline_home, other).exists()
 
 
+def text_of(cell: nbformat.NotebookNode) -> str:
+    """Give what a cell has printed; a line may come in two pieces."""
+    return "".join(output["text"] for output in cell.outputs)
+
+
 def with_nbclient(copy: Path, name: str) -> str:
     notebook = nbformat.read(copy, as_version=4)
     NotebookClient(
@@ -102,13 +107,13 @@ def with_nbclient(copy: Path, name: str) -> str:
         timeout=100,
         resources={"metadata": {"path": str(copy.parent)}},
     ).execute()
-    return str(notebook.cells[0].outputs[0]["text"])
+    return text_of(notebook.cells[0])
 
 
 def with_papermill(copy: Path, name: str) -> str:
     result = copy.with_name("result.ipynb")
     papermill.execute_notebook(copy, result, kernel_name=name, progress_bar=False, cwd=copy.parent)
-    return str(nbformat.read(result, as_version=4).cells[0].outputs[0]["text"])
+    return text_of(nbformat.read(result, as_version=4).cells[0])
 
 
 def with_argv(copy: Path, name: str) -> str:

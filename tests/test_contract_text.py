@@ -411,7 +411,7 @@ def test_what_syncs_a_cell_with_a_block_to_the_versions_that_a_new_environment_w
 
 
 def status_of(kernel: Kernel) -> str:
-    done = kernel.execute("# How is it?\n%load_ext ipy_scriptenv\n\n%scriptenv status", timeout=30)
+    done = kernel.execute("# How is it?\n%load_ext ipy_scriptenv\n\n%scriptenv status")
     assert (done.status, done.error) == ("ok", None), done.traceback
     return done.shown_text
 

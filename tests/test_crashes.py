@@ -69,7 +69,7 @@ def test_a_cancelled_process_is_not_waited_for_longer_because_a_daemon_holds_its
 ) -> None:
     """What has left the session goes on: ssh's connections, a compiler's server."""
     monkeypatch.setattr(processes, "_LAST_WORDS", 0.2)
-    child = "import time; time.sleep(100)"
+    child = "import time; time.sleep(1000)"
     parent = (
         "import subprocess, sys\n"
         f"child = [sys.executable, '-c', {child!r}]\n"
@@ -89,7 +89,7 @@ def test_a_cancelled_process_is_not_waited_for_longer_because_a_daemon_holds_its
 
     worker = threading.Thread(target=work, daemon=True)
     worker.start()
-    worker.join(30)
+    worker.join(60)
     ended = not worker.is_alive()
     for each in children:
         os.kill(each, signal.SIGKILL)  # or it is not there

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from ipy_scriptenv import provisioner
 from ipy_scriptenv.errors import Foreign, NewerSchema, ScriptEnvError
 from ipy_scriptenv.interpreters import inspect_python
 from ipy_scriptenv.layout import CHANGING, LAUNCHER, RECORD
@@ -445,9 +446,11 @@ def test_an_interpreter_that_changed_its_version_under_a_running_kernel_takes_no
 
 
 def test_a_kernel_whose_interpreter_fails_is_explained_and_then_has_a_new_one(
-    offline_home: Home, path: Path
+    offline_home: Home, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is run before a launch, so the first launch shows it; a restart explains."""
+    # On a machine that is busy it takes its time until its end is seen.
+    monkeypatch.setattr(provisioner, "_YOUNG", 1000.0)
     with opened(offline_home, path) as kernel:
         environment = prefix(kernel)
         python = environment_python(environment)

@@ -83,7 +83,11 @@ def running_gateway(far: Home) -> Iterator[JupyterServer]:
         yield gateway
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _free_port() -> int:

@@ -278,7 +278,7 @@ def test_starts_at_once_give_one_environment(script: Path) -> None:
 
     def begin(_number: int) -> Start:
         barrier.wait()
-        return start(script)
+        return start(script, wait=100)
 
     with ThreadPoolExecutor(4) as pool:
         started = [*pool.map(begin, range(4))]
@@ -290,7 +290,8 @@ def test_starts_at_once_give_one_environment(script: Path) -> None:
 def test_starts_and_syncs_of_several_processes_at_once_give_one_environment(script: Path) -> None:
     program = (
         "import sys; from tests.stage import start, sync; from pathlib import Path;"
-        "sys.stdin.read(); {'start': start, 'sync': sync}[sys.argv[1]](Path(sys.argv[2]))"
+        "sys.stdin.read(); path = Path(sys.argv[2]);"
+        "start(path, wait=100) if sys.argv[1] == 'start' else sync(path)"
     )
     processes = [
         subprocess.Popen(
@@ -368,7 +369,8 @@ def test_a_start_during_the_first_build_waits_for_it(script: Path) -> None:
 
     def begin() -> None:
         context = Context(on_event=lambda event: told.set() if "for" in event else None)
-        started.append(environments.start(environments.locate(script), context=context))
+        source = environments.locate(script)
+        started.append(environments.start(source, context=context, wait=100))
 
     with exclusively_held(lock_of(environment_of(script))):
         waiting = threading.Thread(target=begin)

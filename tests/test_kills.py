@@ -195,7 +195,7 @@ def test_after_a_kill_at_a_step_a_start_and_a_sync_give_a_working_environment(
             source = write_source(path, "alpha" if rounds % 2 else "nspkg-one")
             with working(source, steps) as process:
                 process.join(60)
-            start(source)
+            start(source, wait=100)
             sync(source)
             assert_works(environment_of(source), source)
             if process.exitcode == 0:

@@ -580,7 +580,7 @@ def workers(environment: Path) -> list[psutil.Process]:
         is_uv = process.info["name"] == "uv" and variables.get("VIRTUAL_ENV") == str(environment)
         is_build = process.info["name"] == "uv" and any(environment.name in word for word in words)
         is_ours = variables.get("SCRIPTENV_HOME") == os.environ["SCRIPTENV_HOME"]
-        is_host = "ipy_scriptenv.host" in words
+        is_host = "ipy_scriptenv.host" in words and "--spare" not in words
         if is_uv or is_build or (is_host and is_ours):
             found.append(process)
     return found
@@ -654,6 +654,8 @@ def test_an_interrupt_ends_a_sync_that_a_subshell_runs_alone_and_one_for_all_who
     environment = environment_of(ready_home, path)
     with opened(ready_home, path) as kernel:
         subshell = kernel.request("create_subshell_request", {}, channel="control")["subshell_id"]
+        # On a machine that is busy a host takes its time to end.
+        assert unasked(kernel, "import scriptenv_kernel.hosts as h; h._GRACE = 100.0") == ""
         # The main shell is idle.
         alone = kernel.send_code(block("slow"), subshell=subshell)
         assert stalling.asked.wait(60)
@@ -686,4 +688,4 @@ def test_an_interrupt_ends_a_sync_that_a_subshell_runs_alone_and_one_for_all_who
         stuck = kernel.send_code(block("slow", "alpha"), subshell=subshell)
         kernel.wait_for_text(stuck, "Completing the environment")
         kernel.interrupt()
-        assert kernel.collect(stuck).ename == "EngineFailed"
+        assert kernel.collect(stuck).ename == "Interrupted"

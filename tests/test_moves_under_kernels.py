@@ -179,7 +179,7 @@ def test_who_waited_for_the_one_that_finished_the_move_takes_the_new_place(
     with ThreadPoolExecutor(1) as threads:
         with exclusively_held(store.lock(environment_of(old).name)):
             second = threads.submit(wait_and_sync)
-            assert waiting.wait(30)
+            assert waiting.wait(60)
             store.place(environment_of(old), environment_of(new))
             store.forget_move(environments.name_of(environments.locate(new)))
         synced = second.result(60)

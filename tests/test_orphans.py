@@ -74,7 +74,9 @@ class Building:
 
     def let_other(self, words: str) -> None:
         """Let the other build end: well, or with an error where *words* is empty."""
-        (self._folder / "other" / "go").write_text(words)
+        go = self._folder / "other" / "go"
+        go.with_name("go.new").write_text(words)
+        go.with_name("go.new").rename(go)
 
     def processes(self) -> list[psutil.Process]:
         """Wait until the build goes on; give its process and that of its child."""
@@ -240,4 +242,4 @@ def test_an_interrupted_run_of_a_notebook_keeps_what_it_gave_and_ends_its_kernel
     out, _ = calling.communicate(timeout=60)
     assert json.loads(out)["error"]["code"] == "interrupted"
     assert "after hours" in output.read_text()
-    assert not goes_on(kernel)
+    wait_until(lambda: not goes_on(kernel), what="the end of the kernel")

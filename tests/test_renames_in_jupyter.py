@@ -65,6 +65,15 @@ def log_of(lab: JupyterServer) -> str:
     return lab.log.read_text(encoding="utf-8")
 
 
+def wait_for_the_end_of_the_move(lab: JupyterServer, old: Path, new: Path) -> None:
+    """Wait until the server has done all that it does after a rename, and says so.
+
+    Whoever restarts a kernel while it is at work gets the old place, until the next restart.
+    """
+    told = f"The environment of {old} is that of {new}"
+    wait_until(lambda: told in log_of(lab), what="the end of the move")
+
+
 # Renames
 
 
@@ -90,7 +99,7 @@ def test_a_renamed_notebook_takes_its_environment_along(shared: JupyterServer) -
         assert prefix(kernel) == environment_of(new)
     assert kernelspec_of(new) in shared.kernelspecs()
     wait_until(lambda: kernelspec_of(old) not in shared.kernelspecs())
-    assert f"The environment of {old} is that of {new}" in log_of(shared)
+    wait_for_the_end_of_the_move(shared, old, new)
 
 
 @pytest.mark.parametrize("name", ["Größe (1).ipynb", "100 % #1 + ?.ipynb", "日本.ipynb"])
@@ -210,7 +219,8 @@ def test_a_rename_under_a_running_kernel_waits_for_its_restart(shared: JupyterSe
         assert kernel.execute(ALPHA).result == "'1.1'"
         packages, place = inodes(environment_of(first)), environment_of(first)
         shared.rename("Untitled.ipynb", "analysis.ipynb")
-        wait_until(lambda: record_of(place).source.path == str(new))
+        wait_for_the_end_of_the_move(shared, first, new)
+        assert record_of(place).source.path == str(new)
         assert prefix(kernel) == place
         assert kernel.execute("alpha.__version__").result == "'1.1'"
 
@@ -237,14 +247,15 @@ def test_a_rename_under_a_running_kernel_waits_for_its_restart(shared: JupyterSe
 
 
 def test_a_renamed_folder_with_a_running_kernel_is_followed(shared: JupyterServer) -> None:
-    write_notebook(shared.root / "draft" / "nb.ipynb", ALPHA)
+    old = write_notebook(shared.root / "draft" / "nb.ipynb", ALPHA)
     idle = synced(shared, "draft/idle.ipynb")
     with shared.opened("draft/nb.ipynb") as (session, kernel):
         assert kernel.execute(ALPHA).result == "'1.1'"
         place = prefix(kernel)
         shared.rename("draft", "final")
         new = shared.root / "final" / "nb.ipynb"
-        wait_until(lambda: record_of(place).source.path == str(new))
+        wait_for_the_end_of_the_move(shared, old, new)
+        assert record_of(place).source.path == str(new)
         followed(shared.root / "final" / "idle.ipynb")
         assert not environment_of(idle).exists()
         assert prefix(kernel) == place
@@ -264,6 +275,7 @@ def test_a_notebook_that_names_its_own_kernel_still_opens_on_it_after_a_rename(
     shared.rename("named.ipynb", "renamed-named.ipynb")
     new = shared.root / "renamed-named.ipynb"
     followed(new)
+    wait_for_the_end_of_the_move(shared, old, new)
 
     assert kernelspec_of(old) in shared.kernelspecs()
     with shared.opened("renamed-named.ipynb", kernelspec_of(old)) as (_, kernel):

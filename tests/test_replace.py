@@ -124,8 +124,8 @@ def test_a_client_that_is_busy_when_the_kernel_is_new_hears_all_of_it(
 ) -> None:
     install_generic(offline_home)
     with started(GENERIC, cwd=tmp_path) as kernel:
-        request = kernel.send_code(first_cell(other))
         before = psutil.Process(kernel.pid).exe()
+        request = kernel.send_code(first_cell(other))
         # Nobody looks at iopub: its socket does not subscribe again.
         wait_until(lambda: psutil.Process(kernel.pid).exe() != before, what="the new kernel")
         time.sleep(1.5)

@@ -85,18 +85,21 @@ def test_a_failing_sync_runs_nothing(script: Path) -> None:
 def test_a_signal_reaches_the_script_and_until_then_it_counts_as_a_kernel(
     script: Path, number: signal.Signals
 ) -> None:
-    write_script(script, code="import time\nprint('here', flush=True)\ntime.sleep(60)")
+    write_script(script, code="import time\nprint('here', flush=True)\ntime.sleep(600)")
     argv = [*PROGRAM, "run", str(script)]
     with subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "here\n"
-        assert " yes " in call("list").stdout
-        refused = call("delete", script, "--yes")
-        assert f"process {process.pid}" in refused.stderr
-        process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "here\n"
+            assert " yes " in call("list").stdout
+            refused = call("delete", script, "--yes")
+            assert f"process {process.pid}" in refused.stderr
+            process.send_signal(number)
+            _, err = process.communicate(timeout=100)
+        finally:
+            process.kill()
     assert process.returncode == -number
     assert call("delete", script, "--yes").returncode == 0
     assert ("KeyboardInterrupt" in err) == (number == signal.SIGINT)
@@ -203,7 +206,7 @@ def test_of_standard_input_no_more_is_read_than_a_script_may_have() -> None:
             stdin=endless,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
     assert (ended.returncode, ended.stdout) == (2, "")

@@ -169,7 +169,7 @@ def typed(*words: str, answer: str) -> tuple[str, int]:
     ) as process:
         os.close(theirs)
         os.write(ours, f"{answer}\n".encode())
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=120)
     os.close(ours)
     return out.decode(), process.returncode
 

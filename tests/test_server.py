@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import select
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ipy_scriptenv import environments
 from ipy_scriptenv.locks import exclusive
 from ipy_scriptenv.store import Store
 from tests.conftest import Home
-from tests.jupyter_server import Execution, JupyterServer
-from tests.kernels import kernelspec_of
+from tests.jupyter_server import PATIENCE, Execution, Json, JupyterServer
+from tests.kernels import kernelspec_of, wait_until
 from tests.one_server import home, lab
 from tests.stage import environment_of, write_notebook
 
@@ -34,6 +39,31 @@ def prefix(execution: Execution) -> Path:
 def folder(execution: Execution) -> Path:
     assert execution.result is not None, execution
     return Path(eval(execution.result)[1])  # noqa: S307 - our own list of strings
+
+
+def open_later(lab: JupyterServer, path: str) -> HTTPConnection:
+    """Ask for a notebook to be opened, and do not wait; what is asked later comes later."""
+    address = urlsplit(lab.url)
+    connection = HTTPConnection(address.netloc, timeout=PATIENCE)
+    asked = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "scriptenv"}}
+    headers = {"Authorization": f"token {lab.token}", "Content-Type": "application/json"}
+    connection.request("POST", f"{address.path}api/sessions", json.dumps(asked), headers)
+    return connection
+
+
+def is_answered(connection: HTTPConnection) -> bool:
+    return select.select([connection.sock], [], [], 0)[0] != []
+
+
+def session_of(connection: HTTPConnection) -> Json:
+    """Wait for the answer, and give the session."""
+    with connection.getresponse() as answer:
+        return dict(json.load(answer))
+
+
+def wait_for_the_move(lab: JupyterServer, new: Path) -> None:
+    """Wait until the server has followed a rename: a restart meanwhile would not be at *new*."""
+    wait_until(lambda: f" is that of {new}" in lab.log.read_text(encoding="utf-8"), what="the move")
 
 
 def has_alpha(environment: Path) -> bool:
@@ -144,17 +174,14 @@ def test_two_opens_at_once_share_one_environment(home: Home, lab: JupyterServer)
     path = write_notebook(lab.root / "twice.ipynb", ALPHA)
     lock = Store(home.scriptenv).lock(environments.name_of(environments.locate(path)))
 
+    with exclusive(lock, timeout=10):
+        opens = [open_later(lab, "twice.ipynb") for _ in range(2)]
+        for _ in range(5):  # until both have come
+            lab.request("GET", "api/status")
+        assert not any(map(is_answered, opens))
+    kernels = {session_of(each)["kernel"]["id"] for each in opens}
     with ThreadPoolExecutor(2) as threads:
-        with exclusive(lock, timeout=10):
-            opens = [
-                threads.submit(lab.create_session, "twice.ipynb", "scriptenv") for _ in range(2)
-            ]
-            for _ in range(20):  # until both have come
-                lab.request("GET", "api/status")
-            assert not any(each.done() for each in opens)
-        kernels = {each.result()["kernel"]["id"] for each in opens}
-        with_both = [threads.submit(_run_in, lab, kernel) for kernel in kernels]
-        results = [each.result() for each in with_both]
+        results = [*threads.map(partial(_run_in, lab), kernels)]
     for session in lab.sessions():
         lab.delete_session(session["id"])
     for kernel in lab.request("GET", "api/kernels"):
@@ -183,6 +210,7 @@ def test_a_renamed_notebook_keeps_its_environment_until_the_kernel_is_restarted(
         new = environment_of(lab.root / "after.ipynb")
         assert prefix(kernel.execute(WHERE)) == old
         told = kernel.execute("%scriptenv status")
+        wait_for_the_move(lab, lab.root / "after.ipynb")
         lab.restart_kernel(session["kernel"]["id"])
         kernel.settle()
         assert prefix(kernel.execute(WHERE)) == new
@@ -203,6 +231,7 @@ def test_a_notebook_in_a_renamed_folder_starts_where_the_folder_is_now(lab: Jupy
     with lab.opened("draft/nb.ipynb") as (session, kernel):
         assert folder(kernel.execute(WHERE)) == lab.root / "draft"
         lab.rename("draft", "final")
+        wait_for_the_move(lab, lab.root / "final" / "nb.ipynb")
         lab.restart_kernel(session["kernel"]["id"])
         kernel.settle()
         where = kernel.execute(WHERE)
@@ -274,15 +303,14 @@ def test_other_requests_are_answered_while_a_start_waits(home: Home, lab: Jupyte
     name = environments.name_of(environments.locate(path))
     store = Store(home.scriptenv)
 
-    with ThreadPoolExecutor(1) as threads:
-        with exclusive(store.lock(name), timeout=10):
-            start = threads.submit(lab.create_session, "slow.ipynb", "scriptenv")
-            for _ in range(20):
-                assert lab.request("GET", "api/status")["started"]
-                assert "scriptenv" in lab.kernelspecs()
-            assert not start.done()
-            assert not environment_of(path).exists()
-        session = start.result()
+    with exclusive(store.lock(name), timeout=10):
+        start = open_later(lab, "slow.ipynb")
+        for _ in range(5):  # few: the start waits for half a minute at most
+            assert lab.request("GET", "api/status")["started"]
+            assert "scriptenv" in lab.kernelspecs()
+        assert not is_answered(start)
+        assert not environment_of(path).exists()
+    session = session_of(start)
     with lab.connect(session["kernel"]["id"]) as kernel:
         assert kernel.execute(ALPHA).result == "'1.1'"
     lab.delete_session(session["id"])

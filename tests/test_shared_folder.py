@@ -213,6 +213,10 @@ def test_a_kernel_runs_on_the_shared_layer_and_outlives_the_folder(
         shared.rename(away)
         kernel.restart()
         done = kernel.execute(USED)
+        if done.ename == "RestartNeeded":
+            # It took longer to make a layer than a start waits for it; that cell has waited.
+            kernel.restart()
+            done = kernel.execute(USED)
         own = reference(offline_home) / "site-packages"
         assert done.result == repr(str(own / "IPython" / "__init__.py")), done.traceback
     assert not own.is_symlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
 import json
@@ -19,7 +20,8 @@ from ipy_scriptenv.layout import CHANGING
 from ipy_scriptenv.locks import is_held
 from tests.crash.operations import OLD, Act
 from tests.crash.staging import Stage
-from tests.crash.working import PATIENCE
+from tests.crash.working import FAREWELL, PATIENCE
+from tests.kernels import wait_until
 from tests.stage import environment_of, installed, record_of, state_of, sync
 
 __all__ = ["held", "next_one", "problems"]
@@ -32,7 +34,7 @@ _LOGOS = frozenset({"logo-svg.svg", "logo-32x32.png", "logo-64x64.png"})
 
 def held(stage: Stage, act: Act) -> Iterator[str]:
     """Name the locks that somebody holds; the last threads of who was killed have time to end."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + FAREWELL
     for path in stage.store.locks.rglob("*"):
         if path.is_file() and path.name != act.kernel:
             while is_held(path) and time.monotonic() < end:
@@ -161,8 +163,13 @@ def _digest(file: Path, like: str) -> str:
 
 
 def _temporary(stage: Stage) -> Iterator[str]:
-    """Name what only a work that goes on may have, and none goes on."""
+    """Name what only a work that goes on may have, and none goes on.
+
+    But for one that nobody waits for: a thread of this process deletes what was thrown away.
+    """
     store = stage.store
+    with contextlib.suppress(TimeoutError):
+        wait_until(lambda: not [*store.building.glob(".removed-*")], timeout=FAREWELL)
     found = [
         *store.home.glob(".*"),
         *store.environments.glob(".*"),

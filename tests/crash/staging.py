@@ -84,7 +84,7 @@ def stage(index: Path, uv_cache: Path) -> Iterator[Stage]:
         home = _move_in(folder / "home", uv_cache, patch)
         _go_offline(index, patch)
         patch.setenv(LAYER_LOCK, str(_layer_list(index, folder / "layer.txt")))
-        patch.setenv("SCRIPTENV_LOCK_TIMEOUT", "20")  # nobody else is there to be waited for
+        patch.setenv("SCRIPTENV_LOCK_TIMEOUT", "60")  # nobody else is there to be waited for
         work = folder / "work"
         (work / "bystander").mkdir(parents=True)
         script = write_script(work / "bystander" / FILE, "many-files", "alpha==1.1")

@@ -20,7 +20,7 @@ import psutil
 from ipy_scriptenv import cli, environments
 from ipy_scriptenv.environments import Context
 
-__all__ = ["PATIENCE", "START", "Ended", "Moment", "run"]
+__all__ = ["FAREWELL", "PATIENCE", "START", "Ended", "Moment", "run"]
 
 START = "start"
 """The word for what a kernel's launch does; all others are verbs of the command line."""
@@ -32,6 +32,9 @@ _FORKING.set_forkserver_preload([__name__])
 PATIENCE = 120.0
 """Seconds that a process group has to do its work, or to end when it was told to; many, because
 a slow machine is no crash."""
+
+FAREWELL = 60.0
+"""Seconds that what was killed, and what it has left, has to be gone."""
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -126,7 +129,7 @@ def _signal(group: int, by: signal.Signals) -> None:
 
 def _who_lives_on(group: int) -> list[str]:
     """Name those of a process group that are there when all have had time to end."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + FAREWELL
     while (found := _members(group)) and time.monotonic() < end:
         time.sleep(0.02)
     return found

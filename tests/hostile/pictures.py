@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,9 @@ def picture(*folders: Path, without: Iterable[Path] = ()) -> Picture:
         for place, names, files in os.walk(folder):
             for name in (*names, *files):
                 path = os.path.join(place, name)  # noqa: PTH118 - thousands of them
-                found[path] = _entry(path, shallow)
+                # A kernel that runs may take a file of its own away at this moment.
+                with suppress(FileNotFoundError):
+                    found[path] = _entry(path, shallow)
     return found
 
 
@@ -62,10 +65,13 @@ def content_of(*folders: Path) -> bytes:
     """Give the names and the content of all files in and under some folders, in one."""
     parts = []
     for folder in folders:
-        for path in [folder, *sorted(folder.rglob("*"))]:
-            parts.append(os.fsencode(path))
-            if path.is_file() and not path.is_symlink():
-                parts.append(path.read_bytes())
+        for place, names, files in os.walk(folder):
+            parts += [os.fsencode(Path(place, name)) for name in (*names, *files)]
+            for path in (Path(place, name) for name in files):
+                # As above.
+                with suppress(FileNotFoundError):
+                    if path.is_file() and not path.is_symlink():
+                        parts.append(path.read_bytes())
     return b"\n".join(parts)
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import Home
 
 __all__ = ["FOLDERS", "LINKS", "PIPES", "Stage", "assert_nobody_reads"]
+
+PATIENCE = 60.0
+"""Seconds after which what is not over is taken to wait for a pipe; the longest takes two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +217,7 @@ PIPES: tuple[Callable[[Stage], Path], ...] = (
 
 @contextmanager
 def assert_nobody_reads(pipe: Path) -> Iterator[None]:
-    """Check that nobody waits for a pipe to tell something; who does is let go."""
+    """Check that nobody waits for a pipe to tell something; who does is let go after `PATIENCE`."""
     waiting = threading.Event()
     over = threading.Event()
     watcher = threading.Thread(target=_watch, args=(pipe, waiting, over), daemon=True)
@@ -229,18 +231,19 @@ def assert_nobody_reads(pipe: Path) -> Iterator[None]:
 
 
 def _watch(pipe: Path, waiting: threading.Event, over: threading.Event) -> None:
-    while not over.is_set():
+    """Let go whoever waits, but not before that must be the reason why it is not over.
+
+    Who waits for a writer cannot be told from who merely looks at the pipe, or holds it as a lock;
+    and the first try to write would let everybody go.
+    """
+    pause = PATIENCE
+    while not over.wait(pause):
+        pause = 0.02
         try:
             descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
-            time.sleep(0.02)  # nobody has it open for reading
-            continue
-        try:
-            # Who merely looks at it is gone in no time.
-            time.sleep(0.5)
+            continue  # nobody has it open for reading
+        waiting.set()
+        with suppress(OSError):
             os.write(descriptor, b" ")
-            waiting.set()
-        except OSError:
-            pass
-        finally:
-            os.close(descriptor)
+        os.close(descriptor)

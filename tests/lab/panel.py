@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
+IS_IDLE = """path => {
+    const {context, sessionContext} = globalThis.jupyterapp?.shell.currentWidget ?? {};
+    return context?.path === path && sessionContext.session?.kernel?.status === 'idle';
+}"""
+
+
 def open_in_notebook_7(page: Page, lab: JupyterServer, name: str, *cells: str) -> None:
     """Write a notebook on the generic kernel and open it in Notebook 7, by the same server."""
     write_notebook(lab.root / name, *cells)
@@ -31,7 +37,9 @@ def show(
         page.goto(lab.lab_url(name))
     else:
         show_again(page, name)
-    page.get_by_text("| Idle").wait_for()  # what is run before it connects is lost
+    # What is run before it connects is lost; the words may be those of the notebook before.
+    page.wait_for_function(IS_IDLE, arg=name)
+    page.get_by_text("| Idle").wait_for()
 
 
 def show_again(page: Page, name: str) -> None:

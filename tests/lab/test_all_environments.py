@@ -13,7 +13,7 @@ from tests.lab.panel import open_panel, press, show, wait_for_state
 from tests.stage import environment_of, sync, write_notebook
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page, Route
+    from playwright.sync_api import Locator, Page, Response, Route
 
 SETTINGS = "lab/api/settings/ipy-scriptenv:plugin"
 
@@ -96,6 +96,7 @@ def check_portions(page: Page, panel: Locator) -> None:
     press(panel, "Show 50 of 50 more")
     panel.get_by_role("button", name=re.compile("^Show .* more$")).wait_for(state="detached")
     assert row.count() == 450
+    panel.get_by_text(re.compile(r"^\d+ environments, [\d.]+ ")).wait_for()  # all is answered
     page.unroute(environments)
     press(panel, "Refresh")
     row.nth(100).wait_for(state="detached")
@@ -152,7 +153,15 @@ def test_the_kernels_of_notebooks_leave_the_picker_where_a_setting_says_so(
     switch = page.locator("input[type=checkbox][id$=plugin_register]")
     picker = f"{kernelspec_of(path)!r} in jupyterapp.serviceManager.kernelspecs.specs.kernelspecs"
     # No mouse: a notebook may come in front of the editor of settings.
-    with page.expect_response(lambda each: each.request.method == "PUT" and SETTINGS in each.url):
+    # JupyterLab writes a setting and reads it again: before that, the next would take its place.
+    methods: list[str] = []
+
+    def is_read_again(each: Response) -> bool:
+        if SETTINGS in each.url:
+            methods.append(each.request.method)
+        return methods[-1:] == ["GET"] and "PUT" in methods
+
+    with page.expect_response(is_read_again):
         switch.dispatch_event("click")
     for expected in (picker, f"!({picker})", picker):
         switch.dispatch_event("click")

@@ -29,8 +29,7 @@ def test_the_block_s_cell_is_changed_by_the_magic_folded_completed_and_asks_for_
     toolbar(page).get_by_text("in sync").wait_for()
     assert notebook.cell(2).locator(".cm-content").inner_text() == "%scriptenv add beta"
     assert page.locator(".jp-Notebook .jp-CodeCell").count() == 2
-    status_bar = page.locator(".jp-scriptenv-status")
-    assert "in sync" in status_bar.inner_text()
+    page.locator(".jp-scriptenv-status").get_by_text("in sync").wait_for()
     picture(page, "block")
 
     notebook.cell(1).locator(".cm-content").click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -77,16 +78,25 @@ def test_work_is_seen_live_and_cancelled_from_any_window(
 
     # One that does not know of it yet: it is told when it asks for something, and follows.
     held: list[Route] = []
-    other.route("**/scriptenv/environment*", lambda route: held.append(route))  # noqa: PLW0108 - it marks it
+    holding = threading.Event()
+    holding.set()
+
+    def hold(route: Route) -> None:
+        if holding.is_set():
+            held.append(route)
+        else:
+            route.continue_()
+
+    other.route("**/scriptenv/environment*", hold)
     press(panel, "Sync")
     toolbar(page).get_by_text("installing 0/1").wait_for()
     # By no mouse, which would wait for ever where an earlier question was answered late.
     beside.get_by_role("button", name="Lock", exact=True).dispatch_event("click")
     beside.locator("button:enabled", has_text="Cancel").wait_for()
     assert beside.get_by_role("alert").count() == 0
+    holding.clear()  # the route stays: one that came while it is taken away would be held for good
     for route in held:
         route.continue_()
-    other.unroute("**/scriptenv/environment*")
     press(panel, "Cancel")
     for each in (panel, beside):
         wait_for_state(each, "1 change pending")

@@ -73,17 +73,25 @@ def with_nbclient(folder: Path) -> list[str]:
 
 
 _CONSOLE = """\
-import json, sys
+import json, sys, time
 from jupyter_console.app import ZMQTerminalIPythonApp
 app = ZMQTerminalIPythonApp.instance()
 app.initialize(["--simple-prompt", "--kernel=scriptenv"])
+end = time.monotonic() + 5
+while app.shell._execution_state != "idle" and time.monotonic() < end:
+    time.sleep(0.05)
+    app.shell.handle_iopub()
 for code in json.load(sys.stdin):
     print("\\x1e", end="", flush=True)
     app.shell.run_cell(code)
 print("\\x1e", end="", flush=True)
 app.kernel_manager.shutdown_kernel()
 """
-"""``jupyter console``, whose prompt is left out: its simple one takes no cell of several lines."""
+"""``jupyter console``, whose prompt is left out: its simple one takes no cell of several lines.
+
+That the kernel is idle after the console's first question is heard before: the console would take
+it for the first cell's end, and show what that prints with the next.
+"""
 
 
 def with_console(folder: Path) -> list[str]:
