@@ -56,12 +56,15 @@ def without_item(toml: str, array: Array, index: int) -> str | None:
     item = array.items[index]
     if len(array.items) == 1:
         return _without_last(toml, array)
+    before = _gap(toml, array, index - 1) if index else None
+    if before is not None and before == _gap(toml, array, index):
+        return _cut(toml, array.items[index - 1].end, item.end)
     line = _own_line(toml, item)
     if line is not None:
         rest = _cut(toml, *line)
         comma = array.items[index - 1].comma if item.comma is None else None
         return rest if comma is None else _cut(rest, comma, comma + 1)
-    if index and _gap(toml, array, index - 1):
+    if before:
         return _cut(toml, array.items[index - 1].end, item.end)
     if index + 1 < len(array.items) and _gap(toml, array, index):
         return _cut(toml, item.start, array.items[index + 1].start)

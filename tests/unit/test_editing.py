@@ -247,6 +247,7 @@ REST = st.sampled_from(["", " # tail", "\n\n[tool.x]\ny = [1]"])
 
 @given(arrays(), st.sampled_from("bdfhjlnz"), REST)
 @example('[\n  "a",# x\n]', "b", "")
+@example('["a",\n\n    "c"]', "b", "")
 def test_adding_and_removing_gives_the_same_bytes(array: str, name: str, rest: str) -> None:
     old = f"dependencies = {array}{rest}\n"
     before = tomllib.loads(old)
