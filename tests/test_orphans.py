@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -216,8 +218,9 @@ def test_an_impatient_user_of_a_notebook_gets_an_answer_and_nothing_goes_on(
         toml = f"[tool.uv.sources]\n{SOURCES}"
         request = kernel.send_code(block("slow", "local", more=toml))
         running = building.processes()
-        for _ in range(3):
-            kernel.interrupt()
+        for _ in range(20):
+            os.kill(kernel.pid, signal.SIGINT)
+            time.sleep(0.001)
         assert kernel.collect(request).ename == "Interrupted"
         wait_until(lambda: not any(map(goes_on, running)), what="the end of the build")
 

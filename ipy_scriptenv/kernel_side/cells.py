@@ -23,6 +23,8 @@ from .words import words_of
 if TYPE_CHECKING:
     import subprocess
 
+    from .interrupts import Kept
+
 __all__ = ["Command", "ScriptFailed", "register_cells", "run_line"]
 
 Command = Callable[[], "tuple[Sequence[str], Mapping[str, str]]"]
@@ -103,36 +105,40 @@ def _stream(argv: Sequence[str], variables: Mapping[str, str], text: str | None)
     """
     import subprocess
 
+    from .interrupts import kept_back
     from .pipes import join_reader
 
-    process = subprocess.Popen(
-        list(argv),
-        stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=dict(variables),
-        # A group of its own, so that an interrupt reaches its children and nobody else.
-        start_new_session=os.name == "posix",
-    )
-    heard: queue.Queue[tuple[str, str]] = queue.Queue()
-    readers = [
-        (threading.Thread(target=_read, args=(stream, name, heard), daemon=True), stream)
-        for name, stream in (("stdout", process.stdout), ("stderr", process.stderr))
-    ]
-    for thread, _ in readers:
-        thread.start()
-    if text is not None:
-        threading.Thread(target=_write, args=(process.stdin, text), daemon=True).start()
-    try:
-        while process.poll() is None:
-            _show(heard, _POLL)
-    except BaseException:
-        _end(process, heard)
-        raise
-    finally:
-        for thread, stream in readers:
-            join_reader(thread, stream, patience=_LAST_WORDS)
-        _show_rest(heard)
+    with kept_back() as interrupts:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(variables),
+            # A group of its own, so that an interrupt reaches its children and nobody else.
+            start_new_session=os.name == "posix",
+        )
+        heard: queue.Queue[tuple[str, str]] = queue.Queue()
+        readers = [
+            (threading.Thread(target=_read, args=(stream, name, heard), daemon=True), stream)
+            for name, stream in (("stdout", process.stdout), ("stderr", process.stderr))
+        ]
+        for thread, _ in readers:
+            thread.start()
+        if text is not None:
+            threading.Thread(target=_write, args=(process.stdin, text), daemon=True).start()
+        try:
+            while process.poll() is None and not interrupts.number:
+                _show(heard, _POLL)
+            if interrupts.number:
+                _end(process, heard, interrupts)
+        except BaseException:
+            _end(process, heard, interrupts)
+            raise
+        finally:
+            for thread, stream in readers:
+                join_reader(thread, stream, patience=_LAST_WORDS)
+            _show_rest(heard)
     return process.returncode
 
 
@@ -176,14 +182,18 @@ def _show_rest(heard: queue.Queue[tuple[str, str]]) -> None:
         _show(heard, 0)
 
 
-def _end(process: subprocess.Popen[bytes], heard: queue.Queue[tuple[str, str]]) -> None:
-    """End a process and its children: as an interrupt does, and by force if that does not help."""
+def _end(
+    process: subprocess.Popen[bytes], heard: queue.Queue[tuple[str, str]], interrupts: Kept
+) -> None:
+    """End a process and its children: as an interrupt does, and by force if that does not help.
+
+    Who interrupts once more has force used at once.
+    """
     _signal(process, signal.SIGINT)
-    end = time.monotonic() + _GRACE
+    begun, end = interrupts.number, time.monotonic() + _GRACE
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            while process.poll() is None and time.monotonic() < end:
-                _show(heard, _POLL)
+        while process.poll() is None and interrupts.number == begun and time.monotonic() < end:
+            _show(heard, _POLL)
     finally:
         if os.name == "posix":
             # What is left of its group, the process or children that it did not wait for.

@@ -14,6 +14,9 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
+from .interrupts import kept_back
+from .pipes import join_reader
+
 if TYPE_CHECKING:
     from .spare import Spare
 
@@ -106,20 +109,21 @@ def ask(
     :raises KeyboardInterrupt: if it comes; the work is stopped first
     """
     heard = ""
-    for python in reachable(record):
-        answer, heard = _ask_one(
-            python,
-            request,
-            initial=initial,
-            home=home,
-            on_event=on_event,
-            cancelled=cancelled,
-            spare=spare,
-        )
-        if answer is not None:
-            return answer
-        if "No module named" not in heard:
-            raise HostEnded(heard.strip())
+    with kept_back() as interrupts:
+        for python in reachable(record):
+            answer, heard = _ask_one(
+                python,
+                request,
+                initial=initial,
+                home=home,
+                on_event=on_event,
+                cancelled=lambda: interrupts.number > 0 or cancelled(),
+                spare=spare,
+            )
+            if answer is not None:
+                return answer
+            if "No module named" not in heard:
+                raise HostEnded(heard.strip())
     raise HostGone(heard.strip())
 
 
@@ -201,7 +205,7 @@ def _converse(
         stop(process)
         raise
     stop(process)
-    readers[1].join(1.0)
+    join_reader(readers[1], process.stderr, patience=1.0)
     return answer, "".join(words), begun
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import select
+import selectors
 import sys
 import threading
 import time
@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["join_reader"]
 
-_LONGEST = 60.0
+_LONGEST = 10.0
 """Seconds that are waited where something always comes."""
 
 
@@ -33,7 +33,9 @@ def _has_more(stream: Any) -> bool:
     if sys.platform == "win32":
         return False
     try:
-        return bool(select.select([stream], [], [], 0)[0])
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            return bool(selector.select(0))
     except (OSError, ValueError):
         # It is closed.
         return False

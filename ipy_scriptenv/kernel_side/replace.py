@@ -24,7 +24,7 @@ __all__ = ["Listeners", "Streams", "become_new", "is_possible", "keep_streams", 
 _REPLAY = "SCRIPTENV_REPLAY"
 """Descriptor of the file in which a kernel hands its requests to the one that it becomes."""
 
-_PEERS_LIMIT = 15.0
+_PEERS_LIMIT = 10.0
 """Seconds that clients have to connect again; those that do not are gone."""
 _SETTLE = 0.2
 """Seconds from a connection to its use, where that cannot be seen."""
