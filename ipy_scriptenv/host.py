@@ -48,7 +48,7 @@ __all__ = ["main"]
 _SPARE_SECONDS = 120.0
 """How long a host waits that was started before it is needed."""
 
-_LEISURE = 0.2
+_IDLE = 0.2
 """Seconds without a request after which there is time for what makes its answer quicker."""
 
 _PROTOCOLS = (1,)
@@ -63,12 +63,14 @@ def main() -> int:
         from ipy_scriptenv.environments import tools
 
         return tools.run_tool(Path(words[1]), words[2], words[3:])
-    cancel = Cancel()
     is_spare = words[:1] == ["--spare"]
-    line = _awaited_line(Path(words[1]), cancel) if is_spare else sys.stdin.readline()
+    try:
+        line = _awaited_line(Path(words[1])) if is_spare else sys.stdin.readline()
+    except KeyboardInterrupt:
+        return 1
     if is_spare and not line:
-        cancel.set()
         return 0
+    cancel = Cancel()
     # What a verb prints is caught, and its steps are told meanwhile.
     tell = partial(_tell, sys.stdout, cancel)
     interrupted = Interrupted("Completing the environment was interrupted.")
@@ -89,30 +91,41 @@ def main() -> int:
     return 0
 
 
-def _awaited_line(environment: Path, cancel: Cancel) -> str:
+def _awaited_line(environment: Path) -> str:
     """Load what a sync needs, then wait for a request, but not for ever.
 
-    Where none comes at once, uv gets to know the environment's interpreter, which it starts for
-    that: half of its first call's time. For a cell that waits it would not be quicker.
+    Where none comes at once, uv queries the environment's interpreter, which it starts for that:
+    half of its first call's time. For a cell that waits it would not be quicker.
     """
-    timer = threading.Timer(_SPARE_SECONDS, os._exit, (0,))
-    timer.daemon = True
+    cancel = Cancel()
+    warming = threading.Timer(_IDLE, _warm_up, (environment, cancel))
+
+    def end_warming() -> None:
+        warming.cancel()
+        cancel.set()
+        warming.join()
+
+    def give_up() -> None:
+        end_warming()
+        os._exit(0)
+
+    timer = threading.Timer(_SPARE_SECONDS, give_up)
+    warming.daemon = timer.daemon = True
     timer.start()
     _ = environments.sync, environments.Asker
-    meeting = threading.Timer(_LEISURE, _make_known, (environment, cancel))
-    meeting.daemon = True
-    meeting.start()
-    line = sys.stdin.readline()
-    timer.cancel()
-    meeting.cancel()
-    return line
+    warming.start()
+    try:
+        return sys.stdin.readline()
+    finally:
+        timer.cancel()
+        end_warming()
 
 
-def _make_known(environment: Path, cancel: Cancel) -> None:
-    """Have uv know the interpreter; what is wrong with it is told where it matters."""
+def _warm_up(environment: Path, cancel: Cancel) -> None:
+    """Have uv query the interpreter; what is wrong with it is told where it matters."""
     context = Context(store=Store(environment.parent.parent), cancel=cancel)
-    with contextlib.suppress(ScriptEnvError):
-        context.uv().meet(environment)
+    with contextlib.suppress(ScriptEnvError, OSError, ImportError):
+        context.uv().query_interpreter(environment)
 
 
 def _error(error: ScriptEnvError) -> dict[str, Any]:

@@ -46,32 +46,32 @@ class Finished:
 
 
 class Cancel:
-    """A switch that ends the process it was given to, from any thread, once and for all."""
+    """A switch that ends the processes it was given to, from any thread, once and for all."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
+        self._processes: set[subprocess.Popen[str]] = set()
         self.is_set = False
 
     def set(self) -> None:
-        """End the process that runs now, if one does, and every one that is started later."""
+        """End the processes that run now, and every one that is started later."""
         with self._lock:
             self.is_set = True
-            if self._process is not None:
-                self._process.terminate()
+            for process in self._processes:
+                process.terminate()
 
     @contextlib.contextmanager
     def watching(self, process: subprocess.Popen[str]) -> Iterator[None]:
         """Take the process to end; :func:`run` waits for it meanwhile."""
         with self._lock:
-            self._process = process
+            self._processes.add(process)
             if self.is_set:
                 process.terminate()
         try:
             yield
         finally:
             with self._lock:
-                self._process = None
+                self._processes.discard(process)
 
 
 def run(

@@ -83,10 +83,10 @@ class Uv:
             str(environment),
         )
 
-    def meet(self, environment: Path) -> None:
-        """Have uv ask an environment's interpreter about itself, which it does once and remembers.
+    def query_interpreter(self, environment: Path) -> None:
+        """Have uv query an environment's interpreter, which it does once and remembers.
 
-        A call that finds it asked already is quicker by what that takes: a start of that Python.
+        A call that finds that done is quicker by what it takes: a start of that Python.
 
         :raises ScriptEnvError: if it fails, is cancelled or cannot be started
         """

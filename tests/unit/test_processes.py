@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
-from ipy_scriptenv import descendants
+from ipy_scriptenv import descendants, processes
+from ipy_scriptenv.processes import Cancel
 
 STUBBORN = """
 import signal, time
@@ -45,3 +48,25 @@ def test_what_does_not_heed_is_killed_however_long_this_process_was_paused(
             assert process.wait(5) < 0
         finally:
             process.kill()
+
+
+def test_a_switch_ends_all_that_it_was_given_to() -> None:
+    """A host has uv query the interpreter, and syncs meanwhile: each has its process."""
+    cancel, code = Cancel(), "import sys, time; print('x', file=sys.stderr); time.sleep(1000)"
+    begun = threading.Event()
+    told: list[processes.Finished] = []
+
+    def stay() -> None:
+        argv = [sys.executable, "-uc", code]
+        env = dict(os.environ)
+        told.append(
+            processes.run(argv, cwd=Path(), env=env, on_line=lambda _: begun.set(), cancel=cancel)
+        )
+
+    staying = threading.Thread(target=stay, daemon=True)
+    staying.start()
+    assert begun.wait(60)
+    processes.run([sys.executable, "-c", ""], cwd=Path(), env=dict(os.environ), cancel=cancel)
+    cancel.set()
+    staying.join(60)
+    assert [each.cancelled for each in told] == [True]
