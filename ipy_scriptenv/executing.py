@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,9 +163,9 @@ def _ran(new_client: Callable[[], NotebookClient], *, strict: bool) -> str | Non
 
 
 def _run(client: NotebookClient, *, strict: bool) -> str | None:
-    """Run all cells, in one kernel.
+    """Run all cells in one kernel, as :func:`_ran` does.
 
-    :raises _NeverReadyError: if there came to be none
+    :raises _NeverReadyError: if it ended before it was ready
     """
     from nbclient.exceptions import CellExecutionError
 
@@ -181,10 +182,13 @@ def _run(client: NotebookClient, *, strict: bool) -> str | None:
         if getattr(client, "_async_cleanup_kernel_future", None) is not None:
             # nbclient takes SIGINT and SIGTERM: it ends the kernel, then stumbles over that.
             raise Interrupted("The run of the notebook was interrupted.") from failure
-        if not is_ready.is_set() and time.monotonic() < patience_ends:
+        if not is_ready.is_set():
             # What nbclient cleans up at the end of this process stumbles where there is nothing.
             client.create_kernel_manager()
-            raise _NeverReadyError from failure
+            if time.monotonic() < patience_ends:
+                raise _NeverReadyError from failure
+            msg = f"The kernel was not ready within {client.startup_timeout} s."
+            raise EngineFailed(msg) from failure
         # nbclient has many ways to say that a kernel ended: errors of its own, assertions.
         msg = f"The kernel ended while the notebook ran: {failure!r}"
         raise EngineFailed(msg) from failure
@@ -261,15 +265,18 @@ def _shower(show: Callable[[str], None] | None) -> Callable[..., None]:
 
 
 def _joined(outputs: Iterable[Any]) -> list[Any]:
-    """Put pieces of one stream together: a kernel sends what is printed as time passes."""
+    """Put pieces of one stream together: a kernel sends what is printed as time passes.
+
+    nbclient's `coalesce_streams` does more: it puts together what is not side by side.
+    """
     joined: list[Any] = []
-    for output in outputs:
-        stream = output.get("name")  # no other output has one
-        if joined and stream is not None and joined[-1].get("name") == stream:
-            joined[-1] = copy.copy(joined[-1])
-            joined[-1]["text"] += output["text"]
-        else:
-            joined.append(output)
+    for stream, group in groupby(outputs, key=lambda output: output.get("name")):
+        pieces = list(group)
+        if stream is not None and len(pieces) > 1:
+            whole = copy.copy(pieces[0])
+            whole["text"] = "".join(piece["text"] for piece in pieces)
+            pieces = [whole]
+        joined += pieces
     return joined
 
 

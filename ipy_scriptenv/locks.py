@@ -125,7 +125,7 @@ def running_kernels(folder: Path) -> list[RunningKernel]:
     Not at once: what a kernel that died young has told is still asked for (:func:`became_ready`).
     The folder's time stays that of the last kernel: to look is not to use.
     """
-    found, gone = [], set()
+    found, last = [], 0
     if folder.is_symlink():
         msg = f"`{folder}` is a link; folders of ours never are."
         raise PermissionRefused(msg, hint="Remove it.")
@@ -145,18 +145,19 @@ def running_kernels(folder: Path) -> list[RunningKernel]:
             continue
         try:
             if _try(descriptor, path):
-                if time.time() - os.fstat(descriptor).st_mtime > _REMEMBERED:
+                told = os.fstat(descriptor)
+                if time.time() - told.st_mtime > _REMEMBERED:
                     with contextlib.suppress(OSError):
                         path.unlink()
-                        gone.add(name)
+                        last = max(last, told.st_mtime_ns, before.st_mtime_ns)
                 continue
             found.append(_running(name, _told(path)))
         finally:
             os.close(descriptor)
-    if gone and not found:
+    if last and not found:
         with contextlib.suppress(OSError):
             if set(os.listdir(folder)) <= set(names):
-                os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+                os.utime(folder, ns=(last, last))
     return found
 
 

@@ -218,10 +218,11 @@ def test_files_of_dead_kernels_are_removed(tmp_path: Path, monkeypatch: pytest.M
         (folder / "dead").write_text(json.dumps({"pid": 1}))
         assert [kernel.uuid for kernel in running_kernels(folder)] == [uuid]
         assert [path.name for path in folder.iterdir()] == [uuid]
+    os.utime(folder / uuid, (2, 2))
     os.utime(folder, (1, 1))
     assert running_kernels(folder) == []
     assert [*folder.iterdir()] == []
-    assert folder.stat().st_mtime == 1, "to look is not to use"
+    assert folder.stat().st_mtime == 2, "when it last told something: to look is not to use"
 
 
 def test_the_file_of_a_kernel_that_died_just_now_still_tells_whether_it_was_ready(

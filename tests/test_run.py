@@ -246,7 +246,8 @@ def used_before(environment: Path, *, days: int) -> None:
     text = json.loads(record.to_json()) | {"last_used": used.isoformat(timespec="seconds")}
     (environment / RECORD).write_text(json.dumps(text))
     lived = environment.parent.parent / "locks" / f"{environment.name}.kernels"
-    os.utime(lived, (used.timestamp(), used.timestamp()))
+    for path in (*lived.iterdir(), lived):
+        os.utime(path, (used.timestamp(), used.timestamp()))
 
 
 # Completion

@@ -127,10 +127,14 @@ def sweep_kernelspecs(context: Context) -> list[EnvironmentName]:
 
 def _swept(store: Store, spec: specs.Spec) -> bool:
     """Remove a kernelspec, unless its environment was only out of sight while it is replaced."""
-    with exclusive(store.lock(spec.environment.name), timeout=0):
-        if not is_dead(store, spec) or running_kernels(store.live(spec.name)):
+    store.prepare()
+    name = EnvironmentName(spec.environment.name)
+    with exclusive(store.lock(name), timeout=0):
+        if not is_dead(store, spec) or running_kernels(store.live(name)):
             return False
         specs.unregister(spec.name, trash=store.building)
+        if not os.path.lexists(spec.environment):
+            store.forget_locks(name)
         return True
 
 
@@ -161,11 +165,7 @@ def _remove(item: Item, context: Context, *, everything: bool) -> bool:
                 last_used=item.last_used,
             )
         case ItemKind.KERNELSPEC:
-            name = EnvironmentName(item.name.removeprefix("scriptenv-"))
-            # An environment is out of sight for a moment while it is replaced.
-            with exclusive(store.lock(name), timeout=0):
-                still = is_still_superfluous(item, store, everything=everything)
-                return still and specs.unregister(name, trash=store.building, retitle=False)
+            return _remove_kernelspec(item, store, everything=everything)
         case ItemKind.LAYER | ItemKind.KERNEL_SIDE:
             is_layer = item.kind is ItemKind.LAYER
             guard = f"layer-{item.name}" if is_layer else KERNEL_SIDE
@@ -180,6 +180,17 @@ def _remove(item: Item, context: Context, *, everything: bool) -> bool:
         case ItemKind.LEFTOVER:
             return _remove_leftover(item, store)
     return True
+
+
+def _remove_kernelspec(item: Item, store: Store, *, everything: bool) -> bool:
+    """Remove a kernelspec, unless its environment was only out of sight while it is replaced."""
+    spec = specs.read(item.path)
+    with contextlib.ExitStack() as stack:
+        if spec is not None:
+            stack.enter_context(exclusive(store.lock(spec.environment.name), timeout=0))
+        still = is_still_superfluous(item, store, everything=everything)
+        name = EnvironmentName(item.name.removeprefix("scriptenv-"))
+        return still and specs.unregister(name, trash=store.building, retitle=False)
 
 
 def _remove_leftover(item: Item, store: Store) -> bool:

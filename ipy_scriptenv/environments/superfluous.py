@@ -194,13 +194,15 @@ def _used(record: Glance | None) -> datetime:
 
 
 def _lived(store: Store) -> dict[str, datetime]:
-    """When a kernel last came or went in each environment: also one that asked no host."""
+    """When a kernel last came or ran a cell in each environment: also one that asked no host."""
     found = {}
     for entry in entries(store.locks):
         name, _, kind = entry.name.rpartition(".")
         if kind == "kernels":
             with contextlib.suppress(OSError):
-                found[name] = datetime.fromtimestamp(entry.stat().st_mtime, UTC)
+                times = [entry.stat().st_mtime]
+                times += [each.stat().st_mtime for each in entries(Path(entry.path))]
+                found[name] = datetime.fromtimestamp(max(times), UTC)
     return found
 
 
