@@ -45,12 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_SPARE_SECONDS = 120.0
-"""How long a host waits that was started before it is needed."""
-
-_IDLE = 0.2
-"""Seconds without a request after which there is time for what makes its answer quicker."""
-
 _PROTOCOLS = (1,)
 """The protocols that this version understands: the present one and the one before."""
 
@@ -64,8 +58,10 @@ def main() -> int:
 
         return tools.run_tool(Path(words[1]), words[2], words[3:])
     is_spare = words[:1] == ["--spare"]
+    if is_spare:
+        from ipy_scriptenv.spare import awaited_line
     try:
-        line = _awaited_line(Path(words[1])) if is_spare else sys.stdin.readline()
+        line = awaited_line(Path(words[1])) if is_spare else sys.stdin.readline()
     except KeyboardInterrupt:
         return 1
     if is_spare and not line:
@@ -89,43 +85,6 @@ def main() -> int:
         answer = _error(EngineFailed(f"Something unforeseen went wrong: {error!r}."))
     tell(answer)
     return 0
-
-
-def _awaited_line(environment: Path) -> str:
-    """Load what a sync needs, then wait for a request, but not for ever.
-
-    Where none comes at once, uv queries the environment's interpreter, which it starts for that:
-    half of its first call's time. For a cell that waits it would not be quicker.
-    """
-    cancel = Cancel()
-    warming = threading.Timer(_IDLE, _warm_up, (environment, cancel))
-
-    def end_warming() -> None:
-        warming.cancel()
-        cancel.set()
-        warming.join()
-
-    def give_up() -> None:
-        end_warming()
-        os._exit(0)
-
-    timer = threading.Timer(_SPARE_SECONDS, give_up)
-    warming.daemon = timer.daemon = True
-    timer.start()
-    _ = environments.sync, environments.Asker
-    warming.start()
-    try:
-        return sys.stdin.readline()
-    finally:
-        timer.cancel()
-        end_warming()
-
-
-def _warm_up(environment: Path, cancel: Cancel) -> None:
-    """Have uv query the interpreter; what is wrong with it is told where it matters."""
-    context = Context(store=Store(environment.parent.parent), cancel=cancel)
-    with contextlib.suppress(ScriptEnvError, OSError, ImportError):
-        context.uv().query_interpreter(environment)
 
 
 def _error(error: ScriptEnvError) -> dict[str, Any]:
