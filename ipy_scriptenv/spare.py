@@ -22,6 +22,9 @@ _LONGEST = 120.0
 _IDLE = 0.2
 """Seconds without a request after which there is time for what makes its answer quicker."""
 
+_LEFT = 1.0
+"""Seconds that a request waits for that; begun anew for the request, it would be over later."""
+
 
 def awaited_line(environment: Path) -> str:
     """Load what a sync needs, then wait for a request, but not for ever.
@@ -32,8 +35,9 @@ def awaited_line(environment: Path) -> str:
     cancel = Cancel()
     warming = threading.Timer(_IDLE, _warm_up, (environment, cancel))
 
-    def end_warming() -> None:
+    def end_warming(patience: float = 0.0) -> None:
         warming.cancel()
+        warming.join(patience)
         cancel.set()
         warming.join()
 
@@ -46,11 +50,13 @@ def awaited_line(environment: Path) -> str:
     timer.start()
     _ = environments.sync, environments.Asker
     warming.start()
+    line = ""
     try:
-        return sys.stdin.readline()
+        line = sys.stdin.readline()
     finally:
         timer.cancel()
-        end_warming()
+        end_warming(_LEFT if line else 0.0)
+    return line
 
 
 def _warm_up(environment: Path, cancel: Cancel) -> None:
